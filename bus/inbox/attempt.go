@@ -1,0 +1,193 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidings-dev/tidings/bus"
+)
+
+// maxVersion bounds the versions that are taken: numbers in a database have 63 bits, and their sum must fit too.
+const maxVersion = 1 << 48
+
+// attempt is one try at taking events in, inside one transaction. What it has gathered is written in finish, and
+// nothing of it outlives a rollback.
+type attempt struct {
+	*Inbox
+	tx      Tx
+	careful bool // each event for itself, in a savepoint, parking those that can never be taken
+	now     time.Time
+
+	parts  []part // by range of the delivery
+	last   int    // the part of the last event, where the search for the next one begins
+	reread []bus.Position
+
+	items []item          // what is to be sifted, in the delivery's order
+	todo  []job           // what is to be applied, in order
+	then  map[int][]*item // what follows an item of a delivery: events that waited for it
+
+	marks     []mark // changed ones are stored
+	hold      []heldEvent
+	release   []heldKey // rows of the waiting table that are done
+	reactions []reaction
+	counts    counts
+	ignored   counts
+	applied   map[sourceKey]uint64 // see remember
+
+	missing    int64      // versions passed over, for the log
+	missedFrom *bus.Event // the first event that came after some
+	newSources map[string]int64
+}
+
+// item is an event with a version, on its way through the marks.
+type item struct {
+	ev     *bus.Event
+	source int64
+	whole  bool // a key without a mark begins at version 1
+	apply  bool
+}
+
+// job is an event to be applied.
+type job struct {
+	ev     *bus.Event
+	h      *handlers // nil: no route takes it
+	source int64     // the number of ev.Source
+}
+
+// sourceKey names a history.
+type sourceKey struct {
+	source int64
+	key    string
+}
+
+// deliver takes a delivery in. The steps are those of the package's documentation, which says what a crash between
+// any two of them does.
+func (a *attempt) deliver(ctx context.Context, d bus.Delivery) error {
+	if err := a.decide(ctx, d.Ranges); err != nil {
+		return err
+	}
+	if err := a.take(ctx, d.Events); err != nil {
+		return err
+	}
+	if err := a.sift(ctx); err != nil {
+		return fmt.Errorf("marks: %w", err)
+	}
+	a.line()
+	return a.finish(ctx)
+}
+
+// take picks the events of the ranges that are taken. Those without a version are marked one by one; records that
+// are no events are parked. Pointers into events are kept until the end of the attempt, and no longer: the bus uses
+// the slice again.
+func (a *attempt) take(ctx context.Context, events []bus.Event) error {
+	a.items = make([]item, 0, len(events))
+	var source int64
+	var name string
+	for i := range events {
+		e := &events[i]
+		p, err := a.partOf(e)
+		if err != nil {
+			return err
+		}
+		if p != nil && (!p.take || e.At.Offset < p.from) {
+			continue
+		}
+		if e.Version > maxVersion && e.Err == nil {
+			e.Err = fmt.Errorf("version %d is above %d", e.Version, uint64(maxVersion))
+		}
+		if e.Err != nil {
+			if err := a.park(ctx, e, stateDead, e.Err); err != nil {
+				return err
+			}
+			continue
+		}
+		if e.Source != name || name == "" {
+			if source, err = a.sourceID(ctx, e.Source); err != nil {
+				return fmt.Errorf("source %q: %w", e.Source, err)
+			}
+			name = e.Source
+		}
+		it := item{ev: e, source: source, whole: p != nil && p.whole}
+		if e.Version == 0 {
+			if it.apply, err = a.takeOnce(ctx, e, source); err != nil {
+				return err
+			}
+		}
+		a.items = append(a.items, it)
+	}
+	return nil
+}
+
+// takeOnce marks an event without a version by its id, and reports whether it is new. What no route takes is not
+// marked, for such marks grow with every event.
+func (a *attempt) takeOnce(ctx context.Context, e *bus.Event, source int64) (bool, error) {
+	if a.handlersOf(e) == nil {
+		return true, nil
+	}
+	const text = `INSERT INTO tidings_inbox_done (source, id) VALUES ($1, $2) ON CONFLICT (source, id) DO NOTHING`
+	r, err := a.tx.ExecContext(ctx, text, source, e.ID)
+	if err != nil {
+		return false, fmt.Errorf("mark of event %s: %w", e.ID, err)
+	}
+	n, err := r.RowsAffected()
+	if n == 0 {
+		a.counts.add(counterDuplicates, 1)
+	}
+	return n > 0, err
+}
+
+// handlersOf returns the handlers of e's type; nil where no route takes it.
+func (a *attempt) handlersOf(e *bus.Event) *handlers { return a.routes.of(e.Type) }
+
+// line puts what is to be applied in order: that of the delivery, with what waited for an event right behind it.
+func (a *attempt) line() {
+	a.todo = make([]job, 0, len(a.items))
+	for i := range a.items {
+		if it := &a.items[i]; it.apply {
+			a.todo = append(a.todo, a.job(it))
+		}
+		for _, it := range a.then[i] {
+			a.todo = append(a.todo, a.job(it))
+		}
+	}
+}
+
+func (a *attempt) job(it *item) job {
+	return job{ev: it.ev, h: a.handlersOf(it.ev), source: it.source}
+}
+
+// finish applies what is to be done and writes down that it was: effects, reactions, marks, positions, counters.
+func (a *attempt) finish(ctx context.Context) error {
+	if err := a.apply(ctx); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"queue", a.storeReactions},
+		{"waiting events", a.storeWaiting},
+		{"marks", a.storeMarks},
+		{"positions", a.storePositions},
+		{"counters", a.storeCounts},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+func (a *attempt) storeCounts(ctx context.Context) error {
+	return errors.Join(a.counts.store(ctx, a.tx, a.cfg.Group), storeIgnored(ctx, a.tx, a.cfg.Group, &a.ignored))
+}
+
+// report logs, once it is committed, what was missing.
+func (a *attempt) report(ctx context.Context) {
+	if a.missing > 0 {
+		a.log.WarnContext(ctx, "versions are missing", "versions", a.missing,
+			"source", a.missedFrom.Source, "key", a.missedFrom.Key, "before", a.missedFrom.Version)
+	}
+}

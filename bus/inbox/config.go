@@ -1,0 +1,135 @@
+package inbox
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tidings-dev/tidings/bus"
+)
+
+// Gaps is what to do when versions of a key are missing before the one that came.
+type Gaps int
+
+const (
+	// Newest applies the version that came and counts the missing ones: right for a projection, which keeps the
+	// latest state only, and whose events carry the whole state.
+	Newest Gaps = iota
+	// Every waits for the missing versions for Config.GapWait, holding the key's later events back, and then
+	// records a hole and goes on: right for a history, which needs each. An event that comes late for a hole is
+	// still applied.
+	Every
+)
+
+// Unknown is what to do with events of a type that no route takes.
+type Unknown int
+
+const (
+	// Ignore counts the event as done. A release that takes such a type later says at start what it has missed.
+	Ignore Unknown = iota
+	// Park keeps the event in the parked table.
+	Park
+)
+
+// Config says what an [Inbox] reads, and how. Group, Topics and DB must be set.
+type Config struct {
+	// Group is the name of the service that reads: "directory". On the wire it is followed by the database's own
+	// id ("directory.3f2a9c1e"), so that two databases are two groups and each gets every event.
+	Group string
+	// Topics to read.
+	Topics []string
+	// DB is the service's own database, which holds effects, marks and positions together. The inbox keeps one
+	// connection of its pool while it runs, so it must allow two. On SQLite its DSN must ask for immediate
+	// transactions, WAL, and synchronous=FULL: without the last one, what was committed may vanish with the power.
+	DB *sql.DB
+	// Start is where a group begins that has no positions yet; the zero value is the log's start.
+	Start bus.Start
+	// Require is what the handlers can't do without; Run refuses a bus that lacks it. What a bus lacks and
+	// nobody requires is logged once by Run.
+	Require bus.Guarantees
+	// Gaps says what missing versions mean; the zero value is Newest. A route made by [After] implies Every.
+	Gaps Gaps
+	// GapWait is how long Every waits for missing versions; 0 is one minute.
+	GapWait time.Duration
+	// Unknown says what to do with events of types that no route takes; the zero value is Ignore.
+	Unknown Unknown
+	// MaxBatch bounds the events of a delivery, which is one transaction; 0 is [bus.DefaultMaxBatch].
+	MaxBatch int
+
+	// Attempts is how often a reaction is tried before it is parked as dead; 0 is 20, which takes about two
+	// hours, and -1 is without end.
+	Attempts int
+	// MaxAge is how old an event may be for its reaction to be performed, by Event.Time; older ones are recorded
+	// as skipped. 0 is any age. An event without a time is never too old.
+	MaxAge time.Duration
+	// Workers is how many reactions are performed at once; 0 is 8. Those of one key never overlap.
+	Workers int
+	// Timeout bounds one try of a reaction: its context ends then. 0 is 30 seconds. The lease on the reaction
+	// lasts twice as long, and what a killed process was performing is repeated once it has run out.
+	Timeout time.Duration
+
+	// Logger is where the inbox says what no error tells; nil is [slog.Default].
+	Logger *slog.Logger
+	// Now is the clock; nil is [time.Now].
+	Now func() time.Time
+	// OnReady, where set, hears whether the subscription stands: see [bus.Subscription].
+	OnReady func(ready bool)
+}
+
+const (
+	defaultGapWait  = time.Minute
+	defaultAttempts = 20
+	defaultWorkers  = 8
+	defaultTimeout  = 30 * time.Second
+)
+
+// check reports every fault of c.
+func (c *Config) check() error {
+	var faults []error
+	fault := func(wrong bool, format string, args ...any) {
+		if wrong {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	fault(c.Group == "", "Group is empty")
+	fault(len(c.Topics) == 0, "Topics is empty")
+	for i, t := range c.Topics {
+		fault(t == "", "Topics[%d] is empty", i)
+	}
+	fault(c.DB == nil, "DB is nil")
+	fault(c.Gaps != Newest && c.Gaps != Every, "Gaps is %d; it must be Newest or Every", c.Gaps)
+	fault(c.Unknown != Ignore && c.Unknown != Park, "Unknown is %d; it must be Ignore or Park", c.Unknown)
+	fault(c.GapWait < 0, "GapWait is %v; it must be above 0, or 0 for %v", c.GapWait, defaultGapWait)
+	fault(c.MaxBatch < 0, "MaxBatch is %d; it must be above 0, or 0 for %d", c.MaxBatch, bus.DefaultMaxBatch)
+	fault(c.Attempts < -1, "Attempts is %d; it must be above 0, 0 for %d, or -1 for no end", c.Attempts, defaultAttempts)
+	fault(c.MaxAge < 0, "MaxAge is %v; it must be above 0, or 0 for any age", c.MaxAge)
+	fault(c.Workers < 0, "Workers is %d; it must be above 0, or 0 for %d", c.Workers, defaultWorkers)
+	fault(c.Timeout < 0, "Timeout is %v; it must be above 0, or 0 for %v", c.Timeout, defaultTimeout)
+	return errors.Join(faults...)
+}
+
+// withDefaults fills in what was left zero.
+func (c Config) withDefaults() Config {
+	c.GapWait = orDefault(c.GapWait, defaultGapWait)
+	c.MaxBatch = orDefault(c.MaxBatch, bus.DefaultMaxBatch)
+	c.Attempts = orDefault(c.Attempts, defaultAttempts)
+	c.Workers = orDefault(c.Workers, defaultWorkers)
+	c.Timeout = orDefault(c.Timeout, defaultTimeout)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+func orDefault[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}

@@ -1,0 +1,73 @@
+package inbox
+
+import "context"
+
+// Names of what is counted, in the table tidings_inbox_counter.
+const (
+	counterDuplicates = "duplicates" // events that were discarded because they had been done
+	counterMissing    = "missing"    // versions that a projection has passed over
+	counterLost       = "lost"       // offsets that the log no longer held
+	counterResets     = "resets"     // partitions that were begun again
+	counterSkipped    = "skipped"    // reactions that were too old
+)
+
+// counts is what one transaction adds to the counters: with its commit, so that a rollback counts nothing twice. There
+// are few names, and most transactions add none, so a map would be slower.
+type counts struct {
+	names []string
+	n     []int64
+}
+
+func (c *counts) add(name string, n int64) {
+	if n == 0 {
+		return
+	}
+	for i := range c.names {
+		if c.names[i] == name {
+			c.n[i] += n
+			return
+		}
+	}
+	c.names, c.n = append(c.names, name), append(c.n, n)
+}
+
+// store adds them to the table.
+func (c *counts) store(ctx context.Context, tx Tx, group string) error {
+	const text = `INSERT INTO tidings_inbox_counter (grp, name, n) VALUES ($1, $2, $3)
+		ON CONFLICT (grp, name) DO UPDATE SET n = tidings_inbox_counter.n + excluded.n`
+	for i := range c.names {
+		if _, err := tx.ExecContext(ctx, text, group, c.names[i], c.n[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storeIgnored counts events of types without a route, by type, for a later release that has one.
+func storeIgnored(ctx context.Context, tx Tx, group string, c *counts) error {
+	const text = `INSERT INTO tidings_inbox_ignored (grp, type, n) VALUES ($1, $2, $3)
+		ON CONFLICT (grp, type) DO UPDATE SET n = tidings_inbox_ignored.n + excluded.n`
+	for i := range c.names {
+		if _, err := tx.ExecContext(ctx, text, group, c.names[i], c.n[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warnIgnored says which types this release takes and an earlier one has ignored. Their marks say that they are done,
+// so only a rebuild brings them back.
+func (in *Inbox) warnIgnored(ctx context.Context) error {
+	const text = `SELECT type, n FROM tidings_inbox_ignored WHERE grp = $1 ORDER BY type`
+	return query(ctx, in.cfg.DB, func(row scanner) error {
+		var name string
+		var n int64
+		if err := row.Scan(&name, &n); err != nil {
+			return err
+		}
+		if in.routes.of(name) != nil {
+			in.log.Warn("events of a type that is now taken were ignored before: a rebuild is due", "type", name, "ignored", n)
+		}
+		return nil
+	}, text, in.cfg.Group)
+}

@@ -1,0 +1,49 @@
+// Package inbox takes events into a service's own database, each exactly once by its effect, and in order by key.
+//
+// A service says what it does with events by routes, and runs an [Inbox]; see the example for a whole one. There
+// are three kinds of handler:
+//
+//   - A projection keeps the latest state: [On] or [Batch] with [Newest]. It applies whatever is newer than what it
+//     has, and counts versions that it never saw; the next event makes it right again.
+//   - A history needs every event: [On] or [Batch] with [Every]. It holds later events back until the missing ones
+//     have come, or until [Config].GapWait has passed; then a hole is on record, which a late event still fills.
+//   - A reaction does something outside of the database, such as a mail: [After]. It is queued once, and performed
+//     at least once, in order by key.
+//
+// # Words
+//
+// The mark says, for a group and a key of a source, up to which version all is done. Ids of versioned events follow
+// from their versions, so the mark tells every duplicate for ever, in one row a key. Events without a version are
+// marked by source and id, each by a row of its own. The position says where to read on in a partition. Both stand in
+// the service's database, in the transaction that holds the effect. So a database that was emptied, put back to an
+// older copy, or cut from power gets exactly what it lacks, and the offsets at the broker don't matter.
+//
+// An event that a handler refuses for good ([bus.Permanent]), or a record that is no event, is parked: kept with its
+// bytes in tidings_inbox_parked, while the rest goes on. Any other error brings the delivery again, in order.
+//
+// # What happens in which order, and what a crash in between does
+//
+// A delivery is one transaction. A crash before D8 leaves nothing of it, and it comes again.
+//
+//	D1 BEGIN
+//	D2 positions are read      where the row is further on, events below it are left out; where it is behind, absent
+//	                           or of another log, that partition is left out, and read again from its row
+//	D3 marks are read          and duplicates discarded, of this delivery and of any before
+//	D4 effects                 the handlers of On and Batch
+//	D5 reactions are queued    with the mark, and so once
+//	D6 later events wait       a history's, with their bytes and position
+//	D7 marks and positions     marks go forward only, positions only from where D2 found them
+//	D8 COMMIT                  a crash after it: the events may come again, and are duplicates
+//	D9 the bus is told         the offset at the broker is for lag tools only
+//
+// A reaction that is queued is performed in two more:
+//
+//	R1 "sending" and a lease   committed. A crash after it: performed again once the lease has run out, and logged
+//	R2 the handler             a crash in it, or right after it: the same; here a thing can happen twice
+//	R3 "sent", out of the queue, and what Track stores: committed. A crash after it changes nothing
+//
+// # Databases
+//
+// SQLite, one file a service, whose DSN must have _txlock=immediate, _journal_mode=WAL and _synchronous=FULL. The
+// tables are made by [New], and their names begin with tidings_inbox_.
+package inbox

@@ -1,0 +1,158 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/sqldb"
+	"golang.org/x/sync/errgroup"
+)
+
+// Inbox takes the events of topics into one database: see the package's documentation. Make one with [New]. Its
+// methods are safe for concurrent use; Run runs once at a time.
+type Inbox struct {
+	cfg    Config
+	log    *slog.Logger
+	group  string // on the wire
+	routes *table
+	every  bool
+	sql    *statements
+	writer *sqldb.Writer
+
+	sources sources
+	waiters waiters
+	running atomic.Bool
+	broker  atomic.Pointer[bus.Inspector] // of the bus in Run; nil without one
+	held    chan struct{}                 // wakes the timer of waiting events
+	queued  chan struct{}                 // wakes the workers of reactions
+}
+
+// New checks the configuration and the routes, and returns an error that names every fault. It makes or migrates the
+// inbox's tables in cfg.DB, and blocks while another process migrates them. Call Run to start.
+func New(cfg Config, routes ...Route) (*Inbox, error) {
+	t, err := newTable(routes)
+	if err := errors.Join(cfg.check(), err); err != nil {
+		return nil, fmt.Errorf("inbox: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	in := &Inbox{
+		cfg: cfg, log: cfg.Logger.With("group", cfg.Group), routes: t, every: cfg.Gaps == Every || t.after,
+		sql: newStatements(), held: make(chan struct{}, 1), queued: make(chan struct{}, 1),
+	}
+	if in.writer, err = sqldb.NewWriter(cfg.DB); err == nil {
+		err = in.migrate(context.Background())
+	}
+	if err == nil {
+		err = in.warnIgnored(context.Background())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("inbox: group %q: %w", cfg.Group, err)
+	}
+	return in, nil
+}
+
+// Run subscribes to b and takes events in until ctx ends; then it lets what is in hand commit or roll back, waits for
+// everything that it started, and returns nil. A bus that lacks Config.Require is refused at once by a
+// *[bus.GuaranteeError]. A bus that is away is waited for, and an error of a handler or of the database is logged and
+// tried again: neither ends Run.
+func (in *Inbox) Run(ctx context.Context, b bus.Bus) error {
+	if !in.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("inbox: group %q: Run is already running", in.cfg.Group)
+	}
+	defer in.running.Store(false)
+	has := b.Guarantees()
+	if lacks := has.Missing(in.cfg.Require); lacks != (bus.Guarantees{}) {
+		return &bus.GuaranteeError{Group: in.group, Missing: lacks}
+	}
+	if without := has.Missing(bus.All()); without != (bus.Guarantees{}) {
+		in.log.WarnContext(ctx, "this bus lacks guarantees, and the inbox does without", "without", without.String())
+	}
+	defer in.writer.Hold()()
+	if i, ok := b.(bus.Inspector); ok {
+		in.broker.Store(&i)
+		defer in.broker.Store(nil)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g.Go(func() error {
+		defer stop()
+		return b.Subscribe(ctx, in.subscription(), in.handle)
+	})
+	if in.every {
+		g.Go(func() error { return in.releaseWaiting(ctx) })
+	}
+	if in.routes.after {
+		g.Go(func() error { return in.performReactions(ctx) })
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("inbox: group %q: %w", in.cfg.Group, err)
+	}
+	return nil
+}
+
+func (in *Inbox) subscription() bus.Subscription {
+	return bus.Subscription{
+		Group: in.group, Topics: in.cfg.Topics, Start: in.cfg.Start, MaxBatch: in.cfg.MaxBatch,
+		Require: in.cfg.Require, OnReady: in.cfg.OnReady, Resume: in.resume,
+	}
+}
+
+// handle takes one delivery in: one transaction. Its error makes the bus bring the delivery again, in order; the bus
+// waits in between, and longer each time.
+func (in *Inbox) handle(ctx context.Context, d bus.Delivery) error {
+	a, err := in.transact(ctx, func(ctx context.Context, a *attempt) error { return a.deliver(ctx, d) })
+	if err != nil {
+		return retriable(err)
+	}
+	return bus.Reread(a.reread...)
+}
+
+// transact runs fn in a transaction of its own. Where a handler says of an event that it can never be taken, all is
+// rolled back and done again carefully: each event for itself, so that only those at fault are parked.
+func (in *Inbox) transact(ctx context.Context, fn func(context.Context, *attempt) error) (*attempt, error) {
+	a, err := in.try(ctx, false, fn)
+	if parkable(err) {
+		a, err = in.try(ctx, true, fn)
+	}
+	if err != nil {
+		return nil, err
+	}
+	in.committed(ctx, a)
+	return a, nil
+}
+
+func (in *Inbox) try(ctx context.Context, careful bool, fn func(context.Context, *attempt) error) (*attempt, error) {
+	var a *attempt
+	err := in.writer.InOwnTx(ctx, func(ctx context.Context, tx Tx) error {
+		a = &attempt{Inbox: in, tx: tx, careful: careful, now: in.cfg.Now()}
+		return fn(ctx, a)
+	})
+	return a, err
+}
+
+// committed tells those who wait what an attempt has stored. All of these are hints, which a crash right here loses:
+// what they tell is found in the database by looking.
+func (in *Inbox) committed(ctx context.Context, a *attempt) {
+	in.sources.learn(a.newSources)
+	in.waiters.wake(a)
+	if len(a.hold) > 0 {
+		poke(in.held)
+	}
+	if len(a.reactions) > 0 {
+		poke(in.queued)
+	}
+	a.report(ctx)
+}
+
+// poke wakes whoever listens to c, now or later.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

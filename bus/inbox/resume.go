@@ -1,0 +1,180 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tidings-dev/tidings/bus"
+)
+
+// resume says where to read on in parts, from the database's own record, and fixes the start of what it has no
+// record of before anything is read.
+//
+// What the bus says of the logs may be older than the record: another replica may have gone on meanwhile. So before a
+// position is given up for not being in its log, the broker is asked once more.
+func (in *Inbox) resume(ctx context.Context, parts []bus.Partition) ([]int64, error) {
+	next, err := in.resumeBy(ctx, parts, nil)
+	if !errors.Is(err, errDoubt) {
+		return next, err
+	}
+	logs, err := (*in.broker.Load()).Partitions(ctx, in.cfg.Topics...)
+	if err != nil {
+		return nil, fmt.Errorf("inbox: resume: %w", err)
+	}
+	return in.resumeBy(ctx, parts, logs)
+}
+
+// errDoubt rolls back, for the broker must not be asked inside a transaction; it says that the broker has to be asked whether a position is really not in its log.
+var errDoubt = errors.New("a position is not in the log that the bus describes")
+
+func (in *Inbox) resumeBy(ctx context.Context, parts, logs []bus.Partition) ([]int64, error) {
+	var next []int64
+	var r *resumption
+	err := in.writer.InTx(ctx, func(ctx context.Context, tx Tx) error {
+		next = make([]int64, len(parts))
+		r = &resumption{in: in, tx: tx, logs: logs, stored: make(map[string]map[int32]stored)}
+		for i, p := range parts {
+			var err error
+			if next[i], err = r.next(ctx, p); err != nil {
+				return fmt.Errorf("inbox: resume %s/%d: %w", p.Topic, p.Partition, err)
+			}
+		}
+		return r.storeCounts(ctx)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range r.resets {
+		in.log.WarnContext(ctx, "a partition is read again from the log's start, for the position lies outside of its log",
+			"topic", l.Topic, "partition", l.Partition, "first", l.First, "end", l.Next, "position", l.position, "reason", l.reason)
+	}
+	return next, nil
+}
+
+// stored is a position row. whole is kept when a partition is begun again: what the group has read of its keys
+// before, it still has.
+type stored struct {
+	log   string
+	next  int64
+	whole bool
+}
+
+// resumption answers for one Resume, inside its transaction.
+type resumption struct {
+	in     *Inbox
+	tx     Tx
+	logs   []bus.Partition             // what the broker said when it was asked once more; nil before
+	stored map[string]map[int32]stored // by topic, as it was before
+	counts counts
+	resets []reset
+}
+
+type reset struct {
+	bus.Partition
+	position int64
+	reason   string
+}
+
+func (r *resumption) next(ctx context.Context, p bus.Partition) (int64, error) {
+	rows, err := r.topic(ctx, p.Topic)
+	if err != nil {
+		return 0, err
+	}
+	row, ok := rows[p.Partition]
+	switch {
+	case len(rows) == 0: // a new group
+		return p.Offset, r.store(ctx, p, p.Offset, p.Offset == 0 && p.First == 0)
+	case !ok: // a new partition
+		return p.First, r.store(ctx, p, p.First, p.First == 0 && allWhole(rows))
+	}
+	log, err := r.latest(p)
+	if err != nil {
+		return 0, err
+	}
+	reason := outside(row, log)
+	switch {
+	case reason == "":
+		// Where the record is beyond what the bus knows yet, events below it are left out as they come.
+		return min(row.next, p.Next), nil
+	case r.logs == nil && r.in.broker.Load() != nil:
+		return 0, errDoubt
+	}
+	return r.reset(ctx, log, row, reason)
+}
+
+// latest returns the newest description of p's log.
+func (r *resumption) latest(p bus.Partition) (bus.Partition, error) {
+	for _, log := range r.logs {
+		if log.Topic != p.Topic || log.Partition != p.Partition {
+			continue
+		}
+		if log.Log != p.Log {
+			return log, errors.New("the topic was made anew just now")
+		}
+		return log, nil
+	}
+	return p, nil
+}
+
+// outside says why a log does not hold a position; "" where it does. The log's end is a position.
+func outside(row stored, log bus.Partition) (reason string) {
+	switch {
+	case row.log != log.Log:
+		return "the topic was made anew"
+	case row.next > log.Next:
+		return "the log is shorter than it was"
+	case row.next < log.First:
+		return "the log no longer holds the events behind the position"
+	}
+	return ""
+}
+
+// topic reads the group's rows of a topic as they were before this transaction: whether the group is new is decided
+// by them for all partitions alike.
+func (r *resumption) topic(ctx context.Context, topic string) (map[int32]stored, error) {
+	if rows, ok := r.stored[topic]; ok {
+		return rows, nil
+	}
+	const text = `SELECT part, log, next, whole FROM tidings_inbox_position WHERE grp = $1 AND topic = $2 ORDER BY part`
+	rows := make(map[int32]stored)
+	err := query(ctx, r.tx, func(row scanner) error {
+		var n int32
+		var s stored
+		err := row.Scan(&n, &s.log, &s.next, &s.whole)
+		rows[n] = s
+		return err
+	}, text, r.in.cfg.Group, topic)
+	r.stored[topic] = rows
+	return rows, err
+}
+
+func allWhole(rows map[int32]stored) bool {
+	for _, s := range rows {
+		if !s.whole {
+			return false
+		}
+	}
+	return true
+}
+
+// reset begins p again at the oldest offset that its log holds.
+func (r *resumption) reset(ctx context.Context, p bus.Partition, was stored, reason string) (int64, error) {
+	r.counts.add(counterResets, 1)
+	if was.log == p.Log {
+		r.counts.add(counterLost, max(0, p.First-was.next))
+	}
+	r.resets = append(r.resets, reset{p, was.next, reason})
+	return p.First, r.store(ctx, p, p.First, was.whole)
+}
+
+func (r *resumption) store(ctx context.Context, p bus.Partition, next int64, whole bool) error {
+	const text = `INSERT INTO tidings_inbox_position (grp, topic, part, log, next, whole) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (grp, topic, part) DO UPDATE SET log = excluded.log, next = excluded.next, whole = excluded.whole`
+	_, err := r.tx.ExecContext(ctx, text, r.in.cfg.Group, p.Topic, p.Partition, p.Log, next, whole)
+	return err
+}
+
+func (r *resumption) storeCounts(ctx context.Context) error {
+	return r.counts.store(ctx, r.tx, r.in.cfg.Group)
+}

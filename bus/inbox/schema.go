@@ -1,0 +1,109 @@
+package inbox
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/tidings-dev/tidings/bus/internal/sqldb"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// versionTable is where goose keeps which migrations have run.
+const versionTable = "tidings_inbox_version"
+
+// migrate makes the tables, and learns the group's name on the wire. The database's own id is made by the first
+// migration and travels with copies of the file: a copy put back goes on as the group that it was.
+func (in *Inbox) migrate(ctx context.Context) error {
+	dialect, err := sqldb.Detect(ctx, in.cfg.DB)
+	if err != nil {
+		return err
+	}
+	dir := map[sqldb.Dialect]string{sqldb.SQLite: "migrations/sqlite"}[dialect]
+	files, err := fs.Sub(migrations, dir)
+	if err != nil {
+		return err
+	}
+	if err := sqldb.Migrate(ctx, in.cfg.DB, dialect, files, versionTable); err != nil {
+		return err
+	}
+	var id string
+	if err := in.cfg.DB.QueryRowContext(ctx, `SELECT id FROM tidings_inbox_database`).Scan(&id); err != nil {
+		return fmt.Errorf("the database's id: %w", err)
+	}
+	in.group = in.cfg.Group + "." + id
+	return nil
+}
+
+// sources remembers the numbers that stand for sources in the tables. Numbers never change, and there are as many as
+// there are services that publish.
+type sources struct {
+	mu  sync.RWMutex
+	ids map[string]int64
+}
+
+func (s *sources) known(source string) (int64, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	id, ok := s.ids[source]
+	return id, ok
+}
+
+func (s *sources) learn(ids map[string]int64) {
+	if len(ids) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ids == nil {
+		s.ids = make(map[string]int64)
+	}
+	for source, id := range ids {
+		s.ids[source] = id
+	}
+}
+
+// sourceID returns the number of a source, giving it one at need. It is remembered only once that is committed: a
+// number that was rolled back is given to the next source.
+func (a *attempt) sourceID(ctx context.Context, source string) (int64, error) {
+	if id, ok := a.sources.known(source); ok {
+		return id, nil
+	}
+	if id, ok := a.newSources[source]; ok {
+		return id, nil
+	}
+	const insert = `INSERT INTO tidings_inbox_source (grp, source) VALUES ($1, $2) ON CONFLICT (grp, source) DO NOTHING`
+	if _, err := a.tx.ExecContext(ctx, insert, a.cfg.Group, source); err != nil {
+		return 0, err
+	}
+	id, _, err := findSource(ctx, a.tx, a.cfg.Group, source)
+	if err != nil {
+		return 0, err
+	}
+	if a.newSources == nil {
+		a.newSources = make(map[string]int64)
+	}
+	a.newSources[source] = id
+	return id, nil
+}
+
+// querier is what reads need: a transaction or the pool.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// findSource looks a source's number up; ok is false where the group has never seen the source.
+func findSource(ctx context.Context, q querier, group, source string) (id int64, ok bool, err error) {
+	err = q.QueryRowContext(ctx, `SELECT id FROM tidings_inbox_source WHERE grp = $1 AND source = $2`, group, source).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, false, nil
+	}
+	return id, err == nil, err
+}
