@@ -1,0 +1,38 @@
+// Package lifecycle is the life of a service, the same for all: what it is put together from, in which order, and
+// how it is stopped, by itself as a program or beside the others in `tidings up`.
+//
+// # How a service is put together
+//
+// A service says what is its own in a [Spec], and the [Runner] made of it does, at each Run:
+//
+//  1. the database: locked, opened, the service's own migrations run
+//  2. the bus: its address is checked, and nobody waits for the broker
+//  3. the gRPC address: listened on, so that one in use is known before anything runs
+//  4. [Spec.Build]: the service makes its store, its inbox or outbox and its gRPC server, and names by
+//     [Parts.Go] what is to run
+//  5. all that runs is started, gRPC with it; ready is called; reads are answered
+//
+// None of these needs the broker, so a service starts and answers reads without it. What notices the broker is the
+// subscription; it turns health "bus", and nothing else, by [grpcserver.Server.SetBus]:
+//
+//	func build(ctx context.Context, cfg Config, p *lifecycle.Parts) error {
+//		st := store.New(p.DB)
+//		in, err := inbox.New(inbox.Config{Group: "directory", DB: p.DB.DB, OnReady: p.GRPC.SetBus, …}, st.Routes()...)
+//		if err != nil {
+//			return err
+//		}
+//		directoryv1.RegisterDirectoryServiceServer(p.GRPC, newServer(st, in))
+//		p.Consume(in)
+//		p.OnStatus(func(ctx context.Context, s *lifecycle.Status) (err error) { s.Count, err = st.Count(ctx); return err })
+//		return nil
+//	}
+//
+// # How it stops
+//
+// In the reverse order: gRPC takes no more calls and lets those in hand finish; then what Parts.Go has started, the
+// last one first, each told only when the one before has ended; then the bus, then the database. All of it has
+// [Spec.StopTimeout]. What hangs is named by the error of Run, and the database then stays locked as long as the
+// process lives, for something still uses it.
+//
+// A failure of one part stops the others in the same way, and is the error of Run.
+package lifecycle

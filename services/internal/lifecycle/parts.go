@@ -1,0 +1,101 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/inbox"
+	"github.com/tidings-dev/tidings/services/internal/config"
+	"github.com/tidings-dev/tidings/services/internal/database"
+	"github.com/tidings-dev/tidings/services/internal/grpcserver"
+	"github.com/tidings-dev/tidings/services/internal/program"
+)
+
+// Parts is what a service's Build puts together. Its methods are for Build, on Build's goroutine.
+type Parts struct {
+	DB   *database.DB       // locked, migrated, readable
+	Bus  bus.Bus            // open; the broker may be away
+	GRPC *grpcserver.Server // to register the service at, and to tell of the subscription
+	Log  *slog.Logger       // says which service it is
+
+	info       Info
+	components []program.Component
+	status     []func(context.Context, *Status) error
+	listeners  []net.Listener
+}
+
+// Go names something that is to run beside the gRPC server. It starts once Build has returned, and all are started
+// at once; when the service stops, the last one named is the first to be told, right after gRPC. See
+// [program.Component] for what run has to do.
+func (p *Parts) Go(name string, run func(ctx context.Context) error) {
+	p.components = append(p.components, program.Component{Name: name, Run: run})
+}
+
+// OnStatus adds a function that fills in the service's own part of a [Status]. It is called while the service is
+// Serving only, from any goroutine, at once with others.
+func (p *Parts) OnStatus(fill func(ctx context.Context, s *Status) error) {
+	p.status = append(p.status, fill)
+}
+
+// Consume runs in, under the name "inbox", and has it fill in its part of the [Status]: all but Count. For health
+// "bus", the inbox's own Config has OnReady: p.GRPC.SetBus.
+func (p *Parts) Consume(in *inbox.Inbox) {
+	p.Go("inbox", func(ctx context.Context) error { return in.Run(ctx, p.Bus) })
+	p.OnStatus(func(ctx context.Context, s *Status) error {
+		have, err := in.Status(ctx)
+		if err == nil {
+			s.take(have)
+		}
+		return err
+	})
+}
+
+// take fills in what an inbox knows.
+func (s *Status) take(have inbox.Status) {
+	s.Keys, s.Versions, s.Lag = have.Keys, have.Versions, have.Lag
+	s.Queued, s.Parked, s.Dead, s.Missing = have.Queue, have.Parked-have.Dead, have.Dead, have.Missing
+	for _, at := range have.Positions {
+		s.Positions = append(s.Positions, Position{Topic: at.Topic, Log: at.Log, Partition: at.Partition, Next: at.Offset})
+	}
+	if have.Lost > 0 {
+		s.Notes = append(s.Notes, fmt.Sprintf("the log had dropped %d offsets before they were read", have.Lost))
+	}
+}
+
+// Listen listens on a TCP address for the service, beside gRPC's; flag names the flag that address came from. The
+// listener is closed when the start fails, or the service has ended.
+func (p *Parts) Listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	l, err := config.Listen(ctx, flag, address)
+	if err == nil {
+		p.listeners = append(p.listeners, l)
+	}
+	return l, err
+}
+
+// SetDoor tells the address of the write door, for [Info].
+func (p *Parts) SetDoor(address string) { p.info.Door = address }
+
+// close gives back everything, in the reverse order of its making, within limit.
+func (p *Parts) close(limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for _, l := range p.listeners {
+		_ = l.Close() // closed already where its server has run
+	}
+	if p.GRPC != nil {
+		p.GRPC.Close()
+	}
+	var faults []error
+	if p.Bus != nil {
+		faults = append(faults, p.Bus.Close(ctx))
+	}
+	if p.DB != nil {
+		faults = append(faults, p.DB.Close())
+	}
+	return errors.Join(faults...)
+}

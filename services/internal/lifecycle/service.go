@@ -1,0 +1,81 @@
+package lifecycle
+
+import "context"
+
+// Service is one service of the platform. A [Runner] is one.
+type Service interface {
+	// Name is the service's name: "directory".
+	Name() string
+	// Run runs the service until ctx ends; it calls ready once, when reads can be answered, and returns when
+	// everything it has started is gone: nil after a stop that went well. It may be called again then. Its
+	// errors don't say the service's name: whoever runs it knows.
+	Run(ctx context.Context, ready func(Info)) error
+	// Status says how the service stands, at any time. It asks the database and, for the lag, the broker, so
+	// give ctx a deadline. An error goes along with what could be found out.
+	Status(ctx context.Context) (Status, error)
+}
+
+// Info is where a service can be reached.
+type Info struct {
+	Address string `json:"address"`        // of gRPC, as it is bound: "127.0.0.1:8482"
+	Door    string `json:"door,omitempty"` // of the write door, where there is one
+}
+
+// State is how far a service is in its life.
+type State string
+
+// The states.
+const (
+	Stopped  State = "stopped"
+	Starting State = "starting"
+	Serving  State = "serving"  // reads are answered
+	Stopping State = "stopping" // reads may no longer be answered
+	Failed   State = "failed"   // Run has returned an error, which is Status.Error
+)
+
+// Status is how a service stands. What is below Error is zero, and Lag unknown, unless State is Serving.
+type Status struct {
+	Service string `json:"service"`
+	State   State  `json:"state"`
+	Info
+	Error string `json:"error,omitempty"` // why State is Failed
+
+	// Count is how many the service holds of what it is about: users, people, events, messages.
+	Count int64 `json:"count"`
+	// Keys is the number of marks and Versions the sum of their versions; at users, the number of rows and
+	// tombstones and the sum of theirs. Services that have done the same events have the same two.
+	Keys     int64  `json:"keys"`
+	Versions uint64 `json:"versions"`
+	// Lag is how many offsets of the log are still to be read; UnknownLag while the broker can't be asked. At
+	// users, which reads none, it is 0.
+	Lag int64 `json:"lag"`
+	// Bus reports whether the subscription stands, as health "bus" does.
+	Bus bool `json:"bus"`
+	// Guarantees is what the bus promises, in words: see [bus.Guarantees].
+	Guarantees string     `json:"guarantees,omitempty"`
+	Positions  []Position `json:"positions,omitempty"` // where each partition is read on
+	Outbox     *Outbox    `json:"outbox,omitempty"`    // at users; nil elsewhere
+
+	Queued  int64 `json:"queued"`  // reactions still to be performed
+	Parked  int64 `json:"parked"`  // events that wait for another try
+	Dead    int64 `json:"dead"`    // events whose tries are spent
+	Missing int64 `json:"missing"` // events that are known to be lost to this service
+	// Notes are sentences for people: what this service wants somebody to know or do.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// UnknownLag is the Lag of a service that can't ask the broker.
+const UnknownLag = -1
+
+// Position is where a service reads on in a partition.
+type Position struct {
+	Topic     string `json:"topic"`
+	Log       string `json:"log"` // the topic's id
+	Partition int32  `json:"partition"`
+	Next      int64  `json:"next"` // the offset to read next
+}
+
+// Outbox is how the owner's outbox stands.
+type Outbox struct {
+	Unsent int64 `json:"unsent"` // events that no bus has acknowledged yet
+}
