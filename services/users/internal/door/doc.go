@@ -1,0 +1,30 @@
+// Package door is the HTTP write door of the users service: what a client of it may rely on.
+//
+//	POST   /v1/users       CreateUserRequest   201, the User, Location, ETag
+//	PATCH  /v1/users/{id}  UpdateUserRequest   200, the User, ETag
+//	DELETE /v1/users/{id}  no body             204, ETag
+//
+// Bodies are protobuf messages as JSON, in UTF-8, of at most 64 KiB. A write is answered once it is committed, and
+// waits for nothing else: whether anybody hears of the change is the outbox's affair.
+//
+// The ETag is the user's version in quotes: "3". If-Match with one that is not current answers 412, and the current
+// one; weak ETags match nothing. A request that is sent again is safe: POST answers 409 with the Location of who has
+// the address, a PATCH that changes nothing keeps the version, and DELETE of a user that is gone answers as before.
+//
+// Every refusal is an application/problem+json (RFC 9457) that says what to do about it:
+//
+//	400  the body, or If-Match, can't be used; errors lists every field at fault: {"field": …, "detail": …}
+//	404  there is no such path or user, or the user was deleted
+//	405  this path takes other methods, which Allow lists
+//	408  the request did not arrive within 10 seconds
+//	409  another user has the address; Location says which
+//	412  the user is at another version than If-Match says; ETag says at which
+//	413  the body is over 64 KiB
+//	415  the body is not application/json
+//	431  the header is over 16 KiB
+//	500  a fault of ours, which the log tells
+//	503  the database can't commit just now; Retry-After says when to try again
+//
+// What is no HTTP, breaks off in its header, or has one of over 256 KiB, is refused by net/http itself, in plain text.
+// There are no accounts here and no TLS: whoever reaches the door may write, so it listens on loopback by default.
+package door

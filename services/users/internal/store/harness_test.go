@@ -1,0 +1,105 @@
+package store_test
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/bustest"
+	"github.com/tidings-dev/tidings/bus/outbox"
+	"github.com/tidings-dev/tidings/services/internal/database"
+	"github.com/tidings-dev/tidings/services/users/internal/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const topic = "user_activity"
+
+// fixture is a store in a database of its own.
+type fixture struct {
+	*store.Store
+	t      testing.TB
+	db     *database.DB
+	outbox *outbox.Outbox
+}
+
+// open makes a store; set may change its Config.
+func open(t testing.TB, set func(*store.Config)) *fixture {
+	t.Helper()
+	db, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "users.db"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := db.Migrate(t.Context(), store.Migrations); err != nil {
+		t.Fatal(err)
+	}
+	ob, err := outbox.New(t.Context(), db.DB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := store.Config{DB: db.DB, Outbox: ob, Topic: topic}
+	if set != nil {
+		set(&cfg)
+	}
+	st, err := store.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &fixture{st, t, db, ob}
+}
+
+// published relays everything that is in the outbox, and returns it.
+func (f *fixture) published() []bus.Event {
+	f.t.Helper()
+	status, err := f.outbox.Status(f.t.Context())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	rec := bustest.NewRecorder()
+	ctx, cancel := context.WithCancel(f.t.Context())
+	relayed := make(chan error, 1)
+	go func() { relayed <- f.outbox.Relay(ctx, rec) }()
+	waiting, done := context.WithTimeout(f.t.Context(), 20*time.Second)
+	defer done()
+	events, err := rec.WaitPublished(waiting, topic, int(status.Pending))
+	cancel()
+	if err := <-relayed; err != nil {
+		f.t.Error(err)
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return events
+}
+
+func (f *fixture) created(email, name string) store.User {
+	f.t.Helper()
+	u, err := f.Create(f.t.Context(), email, name)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return u
+}
+
+func (f *fixture) row(id string) store.User {
+	f.t.Helper()
+	u, err := f.Get(f.t.Context(), id)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return u
+}
+
+func ptr(s string) *string { return &s }
+
+func at(versions ...uint64) *store.Precondition { return &store.Precondition{Versions: versions} }

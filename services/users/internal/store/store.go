@@ -1,0 +1,211 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tidings-dev/tidings/bus/outbox"
+)
+
+// Migrations makes the tables: goose's files, under migrations/<dialect>.
+//
+//go:embed migrations
+var Migrations embed.FS
+
+// Config says what a Store works with. DB, Outbox and Topic must be set.
+type Config struct {
+	DB     *sql.DB        // migrated by [Migrations]
+	Outbox *outbox.Outbox // of DB
+	Topic  string         // of the events
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// NewID makes the ids of users; nil is UUIDs of version 7.
+	NewID func() (uuid.UUID, error)
+}
+
+// Store keeps users. It is safe for concurrent use. Its writes block until they are committed or refused: a few
+// milliseconds, as long as the database can be written to. Their errors wrap outbox.ErrNotCommitted, or are such as
+// database.IsUnavailable knows, where the same write may succeed later.
+type Store struct {
+	cfg Config
+	get *sql.Stmt
+}
+
+// New makes a store. It asks the database nothing but whether its statements can be run.
+func New(ctx context.Context, cfg Config) (*Store, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.NewID == nil {
+		cfg.NewID = uuid.NewV7
+	}
+	get, err := cfg.DB.PrepareContext(ctx, selectUser)
+	if err != nil {
+		return nil, fmt.Errorf("store: prepare: %w", err)
+	}
+	return &Store{cfg: cfg, get: get}, nil
+}
+
+// now is the clock in the unit of the tables, so that events say what rows say.
+func (s *Store) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }
+
+// The statements. Parameters stand in the order of their numbers, as SQLite counts them. Their texts never change, so
+// the transaction's connection prepares each once.
+const (
+	columns    = `id, email, name, version, create_time, update_time, delete_time`
+	selectUser = `SELECT ` + columns + ` FROM users WHERE id = $1`
+	insertUser = `INSERT INTO users (id, email, email_fold, name, version, create_time, update_time)
+		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (email_fold) WHERE email_fold IS NOT NULL DO NOTHING`
+	updateUser   = `UPDATE users SET email = $1, email_fold = $2, name = $3, version = $4, update_time = $5 WHERE id = $6`
+	deleteUser   = `UPDATE users SET email = NULL, email_fold = NULL, name = NULL, version = $1, update_time = $2, delete_time = $3 WHERE id = $4`
+	selectHolder = `SELECT id FROM users WHERE email_fold = $1`
+)
+
+// Create stores a user at version 1, and returns it once that is committed. An address that another user holds is an
+// [*InUseError]. The fields are taken as they are: checking them is the caller's part.
+func (s *Store) Create(ctx context.Context, email, name string) (User, error) {
+	id, err := s.cfg.NewID()
+	if err != nil {
+		return User{}, fmt.Errorf("store: new id: %w", err)
+	}
+	now := s.now()
+	u := User{ID: id.String(), Email: email, Name: name, Version: 1, CreateTime: now, UpdateTime: now}
+	// Nobody else can know of a new id, so its first version needs no lock, and what can be done before the
+	// transaction keeps no other writer waiting.
+	e, err := created(u)
+	if err != nil {
+		return User{}, fmt.Errorf("store: create: %w", err)
+	}
+	fold := Fold(email)
+	err = s.cfg.Outbox.InTx(ctx, func(ctx context.Context, tx outbox.Tx) error {
+		res, err := tx.ExecContext(ctx, insertUser, u.ID, u.Email, fold, u.Name, u.Version, u.CreateTime.UnixMicro(), u.UpdateTime.UnixMicro())
+		if err != nil {
+			return fmt.Errorf("store: create: %w", err)
+		}
+		if n, err := res.RowsAffected(); err != nil {
+			return fmt.Errorf("store: create: %w", err)
+		} else if n == 0 {
+			return refusal(ctx, tx, fold)
+		}
+		return s.cfg.Outbox.Add(ctx, tx, s.cfg.Topic, e)
+	})
+	if err != nil {
+		return User{}, err
+	}
+	return u, nil
+}
+
+// Update changes a user, and returns it as it is then, once that is committed; a change that changes nothing returns
+// it as it was. Errors: one that wraps [ErrNotFound], a [*PreconditionError], an [*InUseError], in this order.
+func (s *Store) Update(ctx context.Context, id string, c Change, when *Precondition) (User, error) {
+	var after User
+	err := s.cfg.Outbox.InTx(ctx, func(ctx context.Context, tx outbox.Tx) error {
+		before, err := scanUser(tx.QueryRowContext(ctx, selectUser, id))
+		switch {
+		case err != nil:
+			return err
+		case before.Deleted():
+			return fmt.Errorf("store: user %s was deleted: %w", id, ErrNotFound)
+		case !when.allows(before.Version):
+			return &PreconditionError{before.Version}
+		}
+		var mask []string
+		if after, mask = c.apply(before); len(mask) == 0 {
+			return nil
+		}
+		after.Version, after.UpdateTime = before.Version+1, s.now()
+		return s.update(ctx, tx, after, mask)
+	})
+	if err != nil {
+		return User{}, err
+	}
+	return after, nil
+}
+
+// update stores u, which is at its new version already, with the event that tells what changed. The caller has read the
+// row in this transaction, and nobody else can have changed it since.
+func (s *Store) update(ctx context.Context, tx outbox.Tx, u User, mask []string) error {
+	fold := Fold(u.Email)
+	switch id, err := holder(ctx, tx, fold); {
+	case err != nil:
+		return err
+	case id != "" && id != u.ID:
+		return &InUseError{id}
+	}
+	if _, err := tx.ExecContext(ctx, updateUser, u.Email, fold, u.Name, u.Version, u.UpdateTime.UnixMicro(), u.ID); err != nil {
+		return fmt.Errorf("store: update %s: %w", u.ID, err)
+	}
+	e, err := updated(u, mask)
+	if err != nil {
+		return fmt.Errorf("store: update %s: %w", u.ID, err)
+	}
+	return s.cfg.Outbox.Add(ctx, tx, s.cfg.Topic, e)
+}
+
+// Delete puts a tombstone in a user's place, and returns its version once that is committed. A user that is deleted
+// already stays as it is, and the version of its tombstone is returned: so a delete can be sent again. For that the
+// Precondition of the first time serves too, the version that the user had before. Errors: one that wraps
+// [ErrNotFound] if there never was such a user, a [*PreconditionError].
+func (s *Store) Delete(ctx context.Context, id string, when *Precondition) (version uint64, err error) {
+	err = s.cfg.Outbox.InTx(ctx, func(ctx context.Context, tx outbox.Tx) error {
+		u, err := scanUser(tx.QueryRowContext(ctx, selectUser, id))
+		if err != nil {
+			return err
+		}
+		version = u.Version
+		again := u.Deleted()
+		switch {
+		case !when.allows(version) && !(again && when.allows(version-1)):
+			return &PreconditionError{version}
+		case again:
+			return nil
+		}
+		version++
+		u.Version, u.DeleteTime = version, s.now()
+		return s.delete(ctx, tx, u)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return version, nil
+}
+
+// delete puts the tombstone u in the place of its row, with the event that tells of it.
+func (s *Store) delete(ctx context.Context, tx outbox.Tx, u User) error {
+	at := u.DeleteTime.UnixMicro()
+	if _, err := tx.ExecContext(ctx, deleteUser, u.Version, at, at, u.ID); err != nil {
+		return fmt.Errorf("store: delete %s: %w", u.ID, err)
+	}
+	e, err := deleted(u)
+	if err != nil {
+		return fmt.Errorf("store: delete %s: %w", u.ID, err)
+	}
+	return s.cfg.Outbox.Add(ctx, tx, s.cfg.Topic, e)
+}
+
+// refusal says why an insert did not take place: an [*InUseError], as a rule.
+func refusal(ctx context.Context, tx outbox.Tx, fold string) error {
+	id, err := holder(ctx, tx, fold)
+	switch {
+	case err != nil:
+		return err
+	case id == "": // not on SQLite, where nobody else can have written meanwhile
+		return fmt.Errorf("store: create: the address was just given up: %w", outbox.ErrNotCommitted)
+	}
+	return &InUseError{id}
+}
+
+// holder returns the id of who holds the address that folds so, "" for nobody.
+func holder(ctx context.Context, tx outbox.Tx, fold string) (id string, err error) {
+	err = tx.QueryRowContext(ctx, selectHolder, fold).Scan(&id)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("store: who holds an address: %w", err)
+	}
+	return id, nil
+}
