@@ -1,0 +1,246 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// segmentPeople is how many people's terms share a segment of the index. More makes writing slower and searching
+// faster. A change needs a migration that builds the index anew: in which segment the terms of a person stand follows
+// from the person's number and this.
+const segmentPeople = 10_000
+
+// statements are those with many rows.
+type statements struct {
+	known       manyRows // what is there of these ids
+	people      manyRows
+	addTerms    manyRows
+	removeTerms manyRows
+	segments    manyRows
+}
+
+// newStatements writes out the texts, once for a store.
+func newStatements() statements {
+	return statements{
+		known: newManyRows(1, `SELECT id, no, version, deleted, terms FROM people WHERE id IN (`, `)`),
+		people: newManyRows(9, `INSERT INTO people (no, id, version, deleted, email, name, create_time, update_time, terms) VALUES `,
+			` ON CONFLICT (id) DO UPDATE SET version = excluded.version, deleted = excluded.deleted, email = excluded.email,
+			name = excluded.name, create_time = excluded.create_time, update_time = excluded.update_time, terms = excluded.terms`),
+		addTerms:    newManyRows(3, `INSERT INTO terms (segment, term, person) VALUES `, ` ON CONFLICT DO NOTHING`),
+		removeTerms: newManyRows(3, `DELETE FROM terms WHERE (segment, term, person) IN (VALUES `, `)`),
+		segments: newManyRows(2, `INSERT INTO segments (segment, people) VALUES `,
+			` ON CONFLICT (segment) DO UPDATE SET people = segments.people + excluded.people`),
+	}
+}
+
+// Apply makes people what they are in the list, inside the caller's transaction. One who stands in it more than once
+// becomes the last of them; one of whom a later version is stored already is left alone. Nothing is asked of one
+// person that depends on another: who holds an address may be two people for a while.
+func (s *Store) Apply(ctx context.Context, tx Tx, people []Person) error {
+	a := apply{Store: s, tx: tx, changes: lastOfEach(people), count: make(map[int64]int64)}
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"what is known", a.readKnown},
+		{"numbers", a.number},
+		{"people", a.storePeople},
+		{"terms", a.storeTerms},
+		{"segments", a.storeSegments},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("store: apply %d changes: %s: %w", len(people), step.name, err)
+		}
+	}
+	return nil
+}
+
+// apply is one call of Apply.
+type apply struct {
+	*Store
+	tx      Tx
+	changes []change
+	count   map[int64]int64 // by segment: how many people more
+	args    []any
+}
+
+// change is what becomes of one person, and what is there of them.
+type change struct {
+	*Person
+	no         int64 // 0: not known so far
+	oldVersion uint64
+	wasDeleted bool
+	old, terms []string
+}
+
+// lastOfEach keeps the last change of every id, in the order of ids, in which the database is fastest.
+func lastOfEach(people []Person) []change {
+	order := make([]change, len(people))
+	for i := range people {
+		order[i].Person = &people[i]
+	}
+	slices.SortStableFunc(order, func(x, y change) int { return strings.Compare(x.ID, y.ID) })
+	last := order[:0]
+	for i := range order {
+		if i+1 == len(order) || order[i+1].ID != order[i].ID {
+			last = append(last, order[i])
+		}
+	}
+	return last
+}
+
+// readKnown finds out what is stored of the people of the call, and drops the changes that are older.
+func (a *apply) readKnown(ctx context.Context) error {
+	ids := a.take(len(a.changes))
+	for i := range a.changes {
+		ids = append(ids, a.changes[i].ID)
+	}
+	// It is read for new people too, of whom there is nothing: whether one is new is for the table to say, not for the
+	// type of the event, and it costs a tenth of the whole.
+	err := a.many.known.query(ctx, a.tx, ids, func(row scanner) error {
+		var id, terms string
+		var c change
+		if err := row.Scan(&id, &c.no, &c.oldVersion, &c.wasDeleted, &terms); err != nil {
+			return err
+		}
+		i, found := slices.BinarySearchFunc(a.changes, id, func(c change, id string) int { return strings.Compare(c.ID, id) })
+		if !found {
+			return fmt.Errorf("the database answers for %q, who was not asked for", id)
+		}
+		c.Person, c.old = a.changes[i].Person, splitTerms(terms)
+		a.changes[i] = c
+		return nil
+	})
+	a.changes = slices.DeleteFunc(a.changes, func(c change) bool { return c.oldVersion > c.Version })
+	return err
+}
+
+// number gives each new person the next number.
+func (a *apply) number(ctx context.Context) error {
+	fresh := 0
+	for i := range a.changes {
+		if a.changes[i].no == 0 {
+			fresh++
+		}
+	}
+	if fresh == 0 {
+		return nil
+	}
+	var last int64
+	if err := a.tx.QueryRowContext(ctx, `UPDATE numbering SET last = last + $1 RETURNING last`, fresh).Scan(&last); err != nil {
+		return err
+	}
+	next := last - int64(fresh) + 1
+	for i := range a.changes {
+		if c := &a.changes[i]; c.no == 0 {
+			c.no, c.wasDeleted = next, true // as if gone before: then the counts add up
+			next++
+		}
+	}
+	return nil
+}
+
+// storePeople writes the rows of the people, and notes who has come and who has gone in which segment. Nothing that
+// says who a deleted one was is kept, whatever the event said.
+func (a *apply) storePeople(ctx context.Context) error {
+	args := a.take(len(a.changes) * a.many.people.cols)
+	for i := range a.changes {
+		c := &a.changes[i]
+		p := *c.Person
+		if p.Deleted {
+			p = Person{ID: p.ID, Version: p.Version, Deleted: true}
+		} else {
+			c.terms = termsOf(p.Email, p.Name)
+		}
+		args = append(args, c.no, p.ID, int64(p.Version), p.Deleted, p.Email, p.Name,
+			toNanos(p.CreateTime), toNanos(p.UpdateTime), joinTerms(c.terms))
+		switch {
+		case c.wasDeleted && !p.Deleted:
+			a.count[segmentOf(c.no)]++
+		case !c.wasDeleted && p.Deleted:
+			a.count[segmentOf(c.no)]--
+		}
+	}
+	return a.many.people.exec(ctx, a.tx, args)
+}
+
+// storeTerms writes what has changed between old terms and new ones, in the order of the index.
+func (a *apply) storeTerms(ctx context.Context) error {
+	var gone, come []entry
+	for i := range a.changes {
+		c := &a.changes[i]
+		if slices.Equal(c.old, c.terms) {
+			continue
+		}
+		gone = c.appendMissing(gone, c.old, c.terms)
+		come = c.appendMissing(come, c.terms, c.old)
+	}
+	if err := a.execEntries(ctx, &a.many.removeTerms, gone); err != nil {
+		return err
+	}
+	return a.execEntries(ctx, &a.many.addTerms, come)
+}
+
+// entry is a row of the index.
+type entry struct {
+	segment int64
+	term    string
+	person  int64
+}
+
+// appendMissing appends the terms that are in one sorted list and not in the other.
+func (c *change) appendMissing(to []entry, in, notIn []string) []entry {
+	for _, t := range in {
+		if _, found := slices.BinarySearch(notIn, t); !found {
+			to = append(to, entry{segmentOf(c.no), t, c.no})
+		}
+	}
+	return to
+}
+
+// execEntries runs a statement for rows of the index, in the order of the index: neighbours share a page.
+func (a *apply) execEntries(ctx context.Context, m *manyRows, entries []entry) error {
+	slices.SortFunc(entries, func(x, y entry) int {
+		return cmp.Or(cmp.Compare(x.segment, y.segment), strings.Compare(x.term, y.term), cmp.Compare(x.person, y.person))
+	})
+	args := a.take(len(entries) * m.cols)
+	for _, e := range entries {
+		args = append(args, e.segment, e.term, e.person)
+	}
+	return m.exec(ctx, a.tx, args)
+}
+
+// storeSegments adds what has been noted to the segments' counts, in their order, so that two transactions that lock
+// the same ones never wait for one another in a circle.
+func (a *apply) storeSegments(ctx context.Context) error {
+	args := a.take(len(a.count) * a.many.segments.cols)
+	for _, segment := range slices.Sorted(maps.Keys(a.count)) {
+		if n := a.count[segment]; n != 0 {
+			args = append(args, segment, n)
+		}
+	}
+	return a.many.segments.exec(ctx, a.tx, args)
+}
+
+// take returns an empty slice with room for n arguments, on memory that the steps share.
+func (a *apply) take(n int) []any {
+	a.args = slices.Grow(a.args[:0], n)
+	return a.args
+}
+
+// segmentOf says where the terms of the person with number no stand; numbers begin at 1.
+func segmentOf(no int64) int64 { return (no - 1) / segmentPeople }
+
+// joinTerms and splitTerms make one text of sorted terms and take it apart. No term holds a newline: see isSpace.
+func joinTerms(terms []string) string { return strings.Join(terms, "\n") }
+
+func splitTerms(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, "\n")
+}

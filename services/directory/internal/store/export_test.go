@@ -1,0 +1,4 @@
+package store
+
+// Candidates is what a search asks.
+const Candidates = candidates

@@ -1,0 +1,162 @@
+package store_test
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/tidings-dev/tidings/services/directory/internal/store"
+	"github.com/tidings-dev/tidings/services/internal/database"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fixture is a store in a database of its own.
+type fixture struct {
+	*store.Store
+	t  testing.TB
+	db *database.DB
+}
+
+func open(t testing.TB) *fixture {
+	t.Helper()
+	db, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "directory.db"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := db.Migrate(t.Context(), store.Migrations); err != nil {
+		t.Fatal(err)
+	}
+	return &fixture{store.New(db.DB), t, db}
+}
+
+// apply applies people in one transaction, and wants what is stored to be consistent.
+func (f *fixture) apply(people ...store.Person) {
+	f.t.Helper()
+	tx, err := f.db.BeginTx(f.t.Context(), nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.Apply(f.t.Context(), tx, people); err != nil {
+		_ = tx.Rollback()
+		f.t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		f.t.Fatal(err)
+	}
+	f.check()
+}
+
+// check wants the index to hold just what the people's rows say, and the segments to count who is there.
+func (f *fixture) check() {
+	f.t.Helper()
+	var rows, listed, live int64
+	err := f.db.QueryRowContext(f.t.Context(), `SELECT (SELECT COUNT(*) FROM terms),
+		(SELECT COALESCE(SUM(length(terms) - length(replace(terms, char(10), '')) + 1), 0) FROM people WHERE terms <> ''),
+		(SELECT COUNT(*) FROM people WHERE deleted = 0)`).Scan(&rows, &listed, &live)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if rows != listed {
+		f.t.Errorf("the index holds %d terms, and the people %d", rows, listed)
+	}
+	if n := f.count(); n != live {
+		f.t.Errorf("the segments count %d people, and there are %d", n, live)
+	}
+}
+
+func (f *fixture) count() int64 {
+	f.t.Helper()
+	n, err := f.Count(f.t.Context())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return n
+}
+
+// search returns the names of all whom a query finds, sorted, by pages of two.
+func (f *fixture) search(query string) string {
+	f.t.Helper()
+	var names []string
+	var after *store.Place
+	for {
+		found, err := f.Search(f.t.Context(), query, after, 2)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		for _, m := range found {
+			names = append(names, m.Name)
+		}
+		if len(found) < 2 {
+			break
+		}
+		after = &found[1].At
+	}
+	n, err := f.CountMatches(f.t.Context(), query, 1000)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if n != int64(len(names)) {
+		f.t.Errorf("%q finds %d people, and %d are counted", query, len(names), n)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// holders returns the ids of all who hold an address, in order, by pages of two.
+func (f *fixture) holders(email string) string {
+	f.t.Helper()
+	var ids []string
+	var after *store.Holder
+	for {
+		found, total, err := f.Holders(f.t.Context(), email, after, 2, 1000)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		for _, p := range found {
+			ids = append(ids, p.ID)
+			after = new(store.HolderOf(p))
+		}
+		if len(found) < 2 {
+			if total != int64(len(ids)) {
+				f.t.Errorf("%q is held by %d people, and %d are counted", email, len(ids), total)
+			}
+			return strings.Join(ids, ", ")
+		}
+	}
+}
+
+var day = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
+
+// person is somebody who is called like their id, with as many days gone by as versions.
+func person(id string, version uint64, email, name string) store.Person {
+	return store.Person{
+		ID: id, Version: version, Email: email, Name: name,
+		CreateTime: day, UpdateTime: day.AddDate(0, 0, int(version)-1),
+	}
+}
+
+func deleted(id string, version uint64) store.Person {
+	return store.Person{ID: id, Version: version, Deleted: true}
+}
+
+// crowd makes n people with ids in order.
+func crowd(n int) []store.Person {
+	people := make([]store.Person, n)
+	for i := range people {
+		id := fmt.Sprintf("id-%06d", i)
+		people[i] = person(id, 1, fmt.Sprintf("user%d@example.org", i), fmt.Sprintf("Crowd Member%d", i))
+	}
+	return people
+}

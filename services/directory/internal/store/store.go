@@ -1,0 +1,122 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Migrations holds the tables' goose migrations: migrations/<dialect>/*.sql.
+//
+//go:embed migrations
+var Migrations embed.FS
+
+// ErrNotFound is returned for an id that no event was ever applied for.
+var ErrNotFound = errors.New("no such person")
+
+// Person is a user as of one version.
+type Person struct {
+	ID      string
+	Version uint64
+	// Deleted says that the user is gone as of Version. Then nothing below is set.
+	Deleted    bool
+	Email      string
+	Name       string
+	CreateTime time.Time // zero where unknown
+	UpdateTime time.Time // zero where unknown
+}
+
+// Store is the directory's database. It is safe for concurrent use.
+type Store struct {
+	db   *sql.DB
+	many statements
+}
+
+// New makes a store of a database that has been migrated.
+func New(db *sql.DB) *Store { return &Store{db: db, many: newStatements()} }
+
+// Get returns the person with this id as of the newest version applied, deleted ones included, or [ErrNotFound].
+func (s *Store) Get(ctx context.Context, id string) (Person, error) {
+	row := s.db.QueryRowContext(ctx, `SELECT `+personColumns+` FROM people p WHERE p.id = $1`, id)
+	p, err := scanPerson(row)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return Person{}, fmt.Errorf("store: get %s: %w", id, ErrNotFound)
+	case err != nil:
+		return Person{}, fmt.Errorf("store: get %s: %w", id, err)
+	}
+	return p, nil
+}
+
+// Count returns how many people there are, deleted ones not counted. It adds up the segments' counts, which costs
+// nothing to speak of.
+func (s *Store) Count(ctx context.Context) (int64, error) {
+	var n int64
+	err := s.db.QueryRowContext(ctx, `SELECT COALESCE(SUM(people), 0) FROM segments`).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("store: count: %w", err)
+	}
+	return n, nil
+}
+
+// personColumns are what scanPerson reads of the table people, as p.
+const personColumns = `p.id, p.version, p.deleted, p.email, p.name, p.create_time, p.update_time`
+
+// scanner is a row, of one or of many.
+type scanner interface{ Scan(dest ...any) error }
+
+// scanPerson reads personColumns, and into rest what follows them.
+func scanPerson(row scanner, rest ...any) (Person, error) {
+	var p Person
+	var created, updated sql.NullInt64
+	dest := append([]any{&p.ID, &p.Version, &p.Deleted, &p.Email, &p.Name, &created, &updated}, rest...)
+	err := row.Scan(dest...)
+	p.CreateTime, p.UpdateTime = fromNanos(created), fromNanos(updated)
+	return p, err
+}
+
+// eachRow calls scan for every row of a query until scan says that it has enough.
+func (s *Store) eachRow(ctx context.Context, scan func(rows *sql.Rows) (more bool, err error), text string, args ...any) error {
+	rows, err := s.db.QueryContext(ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if more, err := scan(rows); err != nil || !more {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// What nanoseconds since 1970 can hold: the years 1678 to 2261.
+var (
+	earliest = time.Unix(0, math.MinInt64)
+	latest   = time.Unix(0, math.MaxInt64)
+)
+
+// toNanos returns t for a column: NULL for the zero time, the nearest that fits for one that doesn't.
+func toNanos(t time.Time) sql.NullInt64 {
+	switch {
+	case t.IsZero():
+		return sql.NullInt64{}
+	case t.Before(earliest):
+		t = earliest
+	case t.After(latest):
+		t = latest
+	}
+	return sql.NullInt64{Int64: t.UnixNano(), Valid: true}
+}
+
+// fromNanos is the inverse of toNanos, in UTC.
+func fromNanos(n sql.NullInt64) time.Time {
+	if !n.Valid {
+		return time.Time{}
+	}
+	return time.Unix(0, n.Int64).UTC()
+}

@@ -1,0 +1,17 @@
+// Package service is the directory: who people are, by id, by address, and by what one remembers of their name.
+//
+// It is a projection: its own copy of the users, made of nothing but their events, each of which carries the whole
+// user. What that means:
+//
+//   - Only the newest version of a user counts. Of a batch of events the last of each user is stored; versions that
+//     never come are counted and logged, and the next one makes the user right again.
+//   - It can be thrown away. An emptied database reads the log from the start and ends with the same content.
+//   - It is behind the owner, by milliseconds when all is well. GetPerson with min_version waits for what its caller
+//     has written; the other reads answer with what is there.
+//   - It insists on nothing across users. The event that frees an address and the one that takes it travel on
+//     different partitions: for a while two people may hold it, and LookupByEmail gives both, the newest first.
+//   - A deleted user leaves an id and a version, no more.
+//
+// The store (services/directory/internal/store) is written by the inbox's transaction and read by gRPC; neither waits
+// for the broker.
+package service
