@@ -1,0 +1,13 @@
+// Package service is the audit: what became of each user, and when.
+//
+// It is a history: every event counts, so it keeps each as it came, whatever its type. What that means:
+//
+//   - Nothing is passed over in silence. Where versions of a user are missing, the later ones wait for them, for
+//     --gap-wait; then the loss is a hole on record, which ListUserEvents shows in its place. An event that comes late
+//     for a hole is still taken.
+//   - Types that this release doesn't know are kept too, by their bytes: a later release can read them.
+//   - Bytes are stored as they came. JSON is made when somebody reads, so that a release that knows more shows more.
+//   - The events of a deleted user stay: deleting is not erasing.
+//   - Only what the log still holds can be read again. A new audit on a log of finite retention begins with what is
+//     left.
+package service
