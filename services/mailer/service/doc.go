@@ -1,0 +1,16 @@
+// Package service is the mailer: it welcomes each new user by one mail.
+//
+// It is a reaction: what it does, a mail, lies outside of any database and can't be rolled back. What that means:
+//
+//   - Queued once, sent at least once. The event that says that a user was created is queued in the transaction of its
+//     mark, so one that is delivered again queues nothing. The mail is sent after the commit; only where the process
+//     is killed, or cut off from its database, between the sending and the note of it can it go out twice, and then
+//     with the same Message-ID.
+//   - A mail is as of its event. It goes to the address that the user had then, and goes out even if the user is
+//     deleted before it: the mailer keeps no state of users to look that up in.
+//   - Old events mail nobody. A new mailer reads the log from its start, and does not welcome a million people who have
+//     been there for years: what is older than --mail-max-age is recorded as skipped.
+//   - That a user was changed or deleted is known and causes no mail.
+//
+// Mail goes to a mailbox folder, a file <event-id>.eml each, through the small interface [Sender].
+package service

@@ -1,0 +1,87 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/mail"
+	"path/filepath"
+	"time"
+
+	"github.com/tidings-dev/tidings/bus/inbox"
+	mailerv1 "github.com/tidings-dev/tidings/gen/mailer/v1"
+	"github.com/tidings-dev/tidings/services/internal/backends"
+	"github.com/tidings-dev/tidings/services/internal/config"
+	"github.com/tidings-dev/tidings/services/internal/lifecycle"
+	"github.com/tidings-dev/tidings/services/internal/program"
+	"github.com/tidings-dev/tidings/services/mailer/internal/store"
+)
+
+// DefaultListen is where gRPC is served unless told otherwise.
+const DefaultListen = "127.0.0.1:8484"
+
+// Config is what the mailer is told, by flags or by `tidings up`.
+type Config struct {
+	config.Common
+	Mailbox    string        `help:"Folder that mails are written to, a file each. The default is mailbox, beside the database." placeholder:"DIR"`
+	MailFrom   string        `help:"Who the mails are from." default:"Tidings <welcome@tidings.example>" placeholder:"ADDRESS"`
+	MailMaxAge time.Duration `help:"Events older than this mail nobody and are recorded as skipped; 0 is any age." default:"24h"`
+}
+
+// Validate is called by the parser.
+func (c *Config) Validate() error {
+	var faults []error
+	if _, err := mail.ParseAddress(c.MailFrom); err != nil {
+		faults = append(faults, fmt.Errorf("--mail-from %q is not an address; pass one such as \"Tidings <welcome@example.org>\"", c.MailFrom))
+	}
+	if c.MailMaxAge < 0 {
+		faults = append(faults, fmt.Errorf("--mail-max-age %v: pass a time above 0, such as 24h, or 0 for any age", c.MailMaxAge))
+	}
+	return errors.Join(faults...)
+}
+
+// Main runs the mailer as a program of its own.
+func Main(ctx context.Context, in program.IO) error {
+	var cfg Config
+	d := config.Defaults{
+		Service: "mailer", Listen: DefaultListen,
+		Description: "Welcomes new users by mail, and answers which mail was sent to whom.",
+	}
+	return lifecycle.Main(ctx, in, d, &cfg, backends.Open, func(env lifecycle.Env) lifecycle.Service { return New(cfg, env) })
+}
+
+// New makes the mailer; `tidings up` does so too, with a Config that it fills in.
+func New(cfg Config, env lifecycle.Env) *lifecycle.Runner {
+	return lifecycle.New(lifecycle.Spec{
+		Name: "mailer", API: mailerv1.MailerService_ServiceDesc.ServiceName,
+		Config: cfg.Common, Migrations: store.Migrations,
+		Build: func(_ context.Context, p *lifecycle.Parts) error { return build(cfg, p) },
+	}, env)
+}
+
+// build puts the service together; nothing of it waits for the broker.
+func build(cfg Config, p *lifecycle.Parts) error {
+	folder := cfg.Mailbox
+	if folder == "" {
+		folder = filepath.Join(filepath.Dir(p.DB.Name()), "mailbox")
+	}
+	sender, err := NewMailbox(folder)
+	if err != nil {
+		return fmt.Errorf("--mailbox: %w", err)
+	}
+	st := store.New(p.DB.DB)
+	in, err := inbox.New(inbox.Config{
+		Group: "mailer", Topics: []string{cfg.Topic}, DB: p.DB.DB, MaxAge: cfg.MailMaxAge,
+		Logger: p.Log, OnReady: p.GRPC.SetBus,
+	}, routes(st, sender, cfg.MailFrom)...)
+	if err != nil {
+		return err
+	}
+	mailerv1.RegisterMailerServiceServer(p.GRPC, &server{store: st})
+	p.Consume(in)
+	p.OnStatus(func(ctx context.Context, s *lifecycle.Status) (err error) {
+		s.Count, err = st.Estimate(ctx, store.Filter{})
+		return err
+	})
+	return nil
+}
