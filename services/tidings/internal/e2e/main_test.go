@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tidings-dev/tidings/bus/embedded"
+)
+
+// TestMain runs the tests, or, in a child that a test has started, the embedded broker.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(brokerDirVar); dir != "" {
+		os.Exit(runBroker(dir, os.Getenv(brokerAddrVar)))
+	}
+	code := m.Run()
+	if binaries.dir != "" {
+		_ = os.RemoveAll(binaries.dir) // a folder for temporary files
+	}
+	os.Exit(code)
+}
+
+const (
+	brokerDirVar  = "TIDINGS_E2E_BROKER_DIR"
+	brokerAddrVar = "TIDINGS_E2E_BROKER_ADDR"
+)
+
+func runBroker(dir, addr string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	b, err := embedded.StartKafka(ctx, embedded.KafkaConfig{Addr: addr, Dir: dir})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("broker serves at", b.Addr())
+	<-ctx.Done()
+	within, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := b.Close(within); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// binaries are the programs, built once for all tests of a run.
+var binaries struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// root is the repository, as seen from this package's folder, where tests run.
+const root = "../../../.."
+
+// binary returns the path of a program. GOFLAGS decides, as for the test itself, whether it has the race detector.
+func binary(t *testing.T, name string) string {
+	t.Helper()
+	binaries.once.Do(func() {
+		if binaries.dir, binaries.err = os.MkdirTemp("", "tidings-e2e-"); binaries.err != nil {
+			return
+		}
+		cmd := exec.Command("go", "build", "-o", binaries.dir+string(filepath.Separator),
+			"./services/tidings", "./services/users", "./services/directory", "./services/audit", "./services/mailer")
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			binaries.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if binaries.err != nil {
+		t.Fatal(binaries.err)
+	}
+	return filepath.Join(binaries.dir, name)
+}
+
+// eventually asks again until ask finds nothing wrong, and fails the test with what is wrong when the time is up.
+func eventually(t *testing.T, within time.Duration, ask func() error) {
+	t.Helper()
+	end := time.Now().Add(within)
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("after %v: %v", within, err)
+		}
+		<-ticker.C
+	}
+}
+
+// lines cuts text into its lines that are not empty.
+func lines(text string) []string {
+	var all []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			all = append(all, line)
+		}
+	}
+	return all
+}

@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// process is a program that runs.
+type process struct {
+	name   string
+	cmd    *exec.Cmd
+	out    output
+	exited chan struct{}
+}
+
+// output keeps what a process prints. It is safe for concurrent use.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// start starts a program. It is killed at the test's end if it still runs, and what it printed is logged if the test
+// failed.
+func start(t *testing.T, path string, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{name: path, cmd: exec.Command(path, args...), exited: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
+	p.cmd.Env = append(os.Environ(), env...)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.exited)
+		_ = p.cmd.Wait() // the state says how it ended
+	}()
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("%s %v printed:\n%s", path, args, tail(p.out.String()))
+		}
+	})
+	return p
+}
+
+func tail(s string) string {
+	const most = 8000
+	if len(s) > most {
+		return "…" + s[len(s)-most:]
+	}
+	return s
+}
+
+// kill ends the process as a power cut would, and waits until it is gone.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may be gone already
+	<-p.exited
+}
+
+// stop asks the process to end, as an operator would, and fails the test if it takes longer than it may or fails.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+	if code := p.wait(t, stopTime); code != 0 {
+		t.Errorf("%s exited %d after SIGTERM; it printed:\n%s", p.name, code, tail(p.out.String()))
+	}
+}
+
+// stopTime is how long any of our programs may take to stop.
+const stopTime = 10 * time.Second
+
+// wait waits for the end of the process and returns its exit code.
+func (p *process) wait(t *testing.T, within time.Duration) int {
+	t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(within):
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // shows where it stands
+		<-p.exited
+		t.Fatalf("%s was still there after %v; it printed:\n%s", p.name, within, tail(p.out.String()))
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+func (p *process) running() bool {
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// startTime is how long a program may take until it serves, on a machine that is busy with other tests.
+const startTime = 60 * time.Second
+
+// await waits until the output matches, and returns the last submatch.
+func (p *process) await(t *testing.T, pattern string) string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	var found string
+	eventually(t, startTime, func() error {
+		if m := re.FindStringSubmatch(p.out.String()); m != nil {
+			found = m[len(m)-1]
+			return nil
+		}
+		if !p.running() {
+			t.Fatalf("%s ended (exit %d) before it printed %q; it printed:\n%s",
+				p.name, p.cmd.ProcessState.ExitCode(), pattern, tail(p.out.String()))
+		}
+		return fmt.Errorf("%s has not printed %q", p.name, pattern)
+	})
+	return found
+}

@@ -1,0 +1,195 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	usersv1 "github.com/tidings-dev/tidings/gen/users/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// command is a line of one of the README's shell blocks, and the JSON block behind it, if there is one.
+type command struct {
+	line   string
+	answer string
+}
+
+// readme reads the commands of the README.
+func readme(t *testing.T) []command {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []command
+	fence := ""
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "```") && fence != "":
+			fence = ""
+		case strings.HasPrefix(line, "```"):
+			fence = line
+		case fence == "```sh" && strings.TrimSpace(line) != "":
+			if n := len(all); n > 0 && strings.HasSuffix(all[n-1].line, `\`) {
+				all[n-1].line = strings.TrimSuffix(all[n-1].line, `\`) + strings.TrimSpace(line)
+			} else {
+				all = append(all, command{line: line})
+			}
+		case fence == "```json" && len(all) > 0:
+			all[len(all)-1].answer += line + "\n"
+		}
+	}
+	if len(all) < 10 {
+		t.Fatalf("only %d commands in the README", len(all))
+	}
+	return all
+}
+
+// byTheGate are commands that .ci/run itself consists of: running them here would run this test.
+var byTheGate = []string{"go test ./...", `eval "$(.ci/real up kafka)"`, "go test -run '^$' -bench . ./bus/..."}
+
+// Every command of the README is run, as it stands there and from the repository's root, and does what the README
+// says. It needs the README's own ports, and grpcurl from the module proxy: on a laptop neither may be there.
+func TestTheReadmesCommands(t *testing.T) {
+	if os.Getenv("CI") != "true" {
+		t.Skip("CI is not true: this takes the README's own ports, and builds grpcurl")
+	}
+	env := append(os.Environ(), "TIDINGS_DATA="+t.TempDir())
+	for _, c := range readme(t) {
+		line, _, _ := strings.Cut(c.line, "  #")
+		line = strings.TrimSpace(line)
+		switch {
+		case slices.Contains(byTheGate, line):
+		case strings.HasPrefix(line, "go run ./services/tidings up --bus kafka://"), strings.HasPrefix(line, "go run ./services/directory "):
+			readmeOnRealKafka(t, env, line)
+		case line == "go run ./services/tidings up":
+			up := shell(t, env, line)
+			up.await(t, `Ctrl-C`)
+		default:
+			env = readmeCommand(t, env, line, c.answer)
+		}
+	}
+}
+
+// readmeCommand runs a line, and compares the JSON that it prints with the README's.
+func readmeCommand(t *testing.T, env []string, line, answer string) []string {
+	t.Helper()
+	if strings.Contains(line, "$ID") {
+		env = append(env, "ID="+someID(t))
+	}
+	p := shell(t, env, line)
+	if code := p.wait(t, 3*time.Minute); code != 0 {
+		t.Errorf("%s: exit %d\n%s", line, code, tail(p.out.String()))
+		return env
+	}
+	if answer == "" {
+		return env
+	}
+	var want, got any
+	if err := json.Unmarshal([]byte(answer), &want); err != nil {
+		t.Errorf("%s: the README's answer is no JSON: %v", line, err)
+	}
+	out := p.out.String()
+	if at := strings.Index(out, "{"); at > 0 {
+		out = out[at:] // go run may tell of downloads first
+	}
+	if err := json.NewDecoder(strings.NewReader(out)).Decode(&got); err != nil {
+		t.Errorf("%s printed no JSON: %v\n%s", line, err, tail(out))
+	}
+	if shape(want) != shape(got) {
+		t.Errorf("%s answers %s\nand the README says %s", line, shape(got), shape(want))
+	}
+	return env
+}
+
+// shape is the keys of a JSON value: of a list, those of its first.
+func shape(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		var keys []string
+		for k, inner := range v {
+			keys = append(keys, k+shape(inner))
+		}
+		slices.Sort(keys)
+		return "{" + strings.Join(keys, " ") + "}"
+	case []any:
+		if len(v) > 0 {
+			return "[" + shape(v[0]) + "]"
+		}
+		return "[]"
+	}
+	return ""
+}
+
+// readmeOnRealKafka runs a program on the broker that is there instead of the one that the README names, on ports of
+// its own, until it serves.
+func readmeOnRealKafka(t *testing.T, env []string, line string) {
+	t.Helper()
+	_, rest, _ := strings.Cut(line, "--bus kafka://127.0.0.1:9092")
+	start, _, _ := strings.Cut(line, "--bus kafka://127.0.0.1:9092")
+	rest = strings.ReplaceAll(rest, "/var/lib/tidings/", t.TempDir()+"/")
+	args := []string{"--topic", fmt.Sprintf("e2e-readme-%d", time.Now().UnixNano()), "--bus", needReal(t)}
+	ready := `msg=serving`
+	if strings.Contains(line, " up ") {
+		for _, flag := range []string{"control", "broker", "door", "users", "directory", "audit", "mailer"} {
+			args = append(args, "--"+flag, "127.0.0.1:0")
+		}
+		ready = `Ctrl-C`
+	} else {
+		args = append(args, "--listen", "127.0.0.1:0")
+	}
+	p := shell(t, env, start+strings.Join(args, " ")+rest)
+	p.await(t, ready)
+}
+
+// shell runs a line as a shell does that stands in the repository's root. All that it starts ends with the test.
+func shell(t *testing.T, env []string, line string) *process {
+	t.Helper()
+	t.Log(line)
+	p := &process{name: line, cmd: exec.Command("bash", "-c", line), exited: make(chan struct{})}
+	p.cmd.Dir, p.cmd.Env = root, env
+	inGroup(p.cmd)
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.exited)
+		_ = p.cmd.Wait() // the state says how it ended
+	}()
+	t.Cleanup(func() {
+		killGroup(p.cmd)
+		<-p.exited
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", line, tail(p.out.String()))
+		}
+	})
+	return p
+}
+
+// someID is the id of a user of the platform on the README's ports.
+func someID(t *testing.T) string {
+	t.Helper()
+	conn, err := grpc.NewClient("127.0.0.1:8481", grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	ctx, cancel := context.WithTimeout(t.Context(), callTime)
+	defer cancel()
+	resp, err := usersv1.NewUserServiceClient(conn).ListUsers(ctx, &usersv1.ListUsersRequest{PageSize: 1})
+	if err != nil || len(resp.GetUsers()) == 0 {
+		t.Fatalf("no user: %v", err)
+	}
+	return resp.GetUsers()[0].GetId()
+}

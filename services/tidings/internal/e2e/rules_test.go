@@ -1,0 +1,218 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	directoryv1 "github.com/tidings-dev/tidings/gen/directory/v1"
+	usersv1 "github.com/tidings-dev/tidings/gen/users/v1"
+)
+
+// The first rule: no service depends on another. Each in turn is stopped, and the broker; meanwhile all others answer
+// reads, users takes writes, and any process that is started serves.
+func TestNoServiceDependsOnAnotherOrOnTheBroker(t *testing.T) {
+	onBrokers(t, func(t *testing.T, b broker) {
+		s := newStack(t, b.URL())
+		s.users.create(t, 0, 20)
+		s.agree(t)
+		next := 20
+		for _, down := range s.all() {
+			down.stop(t)
+			next = s.goesOn(t, down, next)
+			down.start(t)
+			s.agree(t)
+		}
+		b.Kill(t)
+		s.goesOn(t, nil, next)
+		b.Start(t)
+		s.agree(t)
+	})
+}
+
+// goesOn shows that everything but down, and but the broker, works, before and after it was started again. It makes
+// users from number next on and returns the first number that is free.
+func (s *stack) goesOn(t *testing.T, down *service, next int) int {
+	t.Helper()
+	for range 2 {
+		for _, up := range s.others(down) {
+			up.answers(t)
+		}
+		if down != s.users {
+			s.users.create(t, next, next+5)
+			next += 5
+		}
+		for _, up := range s.others(down) {
+			up.restart(t)
+		}
+	}
+	for _, up := range s.others(down) {
+		up.answers(t)
+	}
+	return next
+}
+
+// answers fails the test unless the service answers reads.
+func (s *service) answers(t *testing.T) {
+	t.Helper()
+	var err error
+	switch s.name {
+	case "users":
+		_, err = call(t, usersv1.NewUserServiceClient(s.conn).ListUsers, &usersv1.ListUsersRequest{})
+	case "directory":
+		_, err = call(t, directoryv1.NewDirectoryServiceClient(s.conn).SearchPeople, &directoryv1.SearchPeopleRequest{Query: prefix})
+	case "audit":
+		_, err = s.history(t, "01976b6c-0000-7000-8000-000000000000")
+	default:
+		_, err = s.messages(t, 0)
+	}
+	if err != nil {
+		t.Fatalf("%s does not answer: %v", s.name, err)
+	}
+}
+
+// The second rule: each service has its own database. What the processes hold open says so.
+func TestNoTwoServicesOpenTheSameFile(t *testing.T) {
+	s := newStack(t, startEmbedded(t).URL())
+	s.users.create(t, 0, 5)
+	s.agree(t)
+	owner := map[string]string{}
+	for _, one := range s.all() {
+		files := one.process.openFiles(t, s.dir)
+		if len(files) == 0 {
+			t.Errorf("%s has no file open in %s", one.name, s.dir)
+		}
+		for _, file := range files {
+			if other, taken := owner[file]; taken && other != one.name {
+				t.Errorf("%s and %s both have %s open", other, one.name, file)
+			}
+			owner[file] = one.name
+		}
+	}
+}
+
+// The third rule: services speak by event only. Whom the processes are connected to says so.
+func TestServicesDialNothingButTheBroker(t *testing.T) {
+	b := startEmbedded(t)
+	s := newStack(t, b.URL())
+	s.users.create(t, 0, 5)
+	s.agree(t)
+	for _, one := range s.all() {
+		peers := one.process.dialled(t)
+		if len(peers) == 0 {
+			t.Errorf("%s is connected to nobody, not even the broker", one.name)
+		}
+		for _, peer := range peers {
+			if peer != b.addr {
+				t.Errorf("%s is connected to %s, which is not the broker", one.name, peer)
+			}
+		}
+	}
+}
+
+// listed is what `go list -json` says of a package.
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+const module = "github.com/tidings-dev/tidings/"
+
+// The layout says so too: no service imports another's packages or generated client. The events of users are the one
+// thing that they share; tidings, which starts them all, is excepted.
+func TestNoServiceImportsAnother(t *testing.T) {
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./services/...", "./bus/...")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var p listed
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		at := strings.Split(strings.TrimPrefix(p.ImportPath, module), "/")
+		if len(at) > 1 {
+			seen[at[0]+"/"+at[1]] = true
+		}
+		for _, imported := range p.Imports {
+			if to, ours := strings.CutPrefix(imported, module); ours && !mayImport(at, to) {
+				t.Errorf("%s imports %s", p.ImportPath, imported)
+			}
+		}
+	}
+	for _, name := range []string{"users", "directory", "audit", "mailer"} {
+		if !seen["services/"+name] {
+			t.Errorf("service %s was not looked at", name)
+		}
+	}
+}
+
+// mayImport reports whether a package, given by the parts of its path, may import another of this module.
+func mayImport(at []string, to string) bool {
+	if at[0] == "bus" {
+		return strings.HasPrefix(to, "bus")
+	}
+	name := at[1] // of services/<name>
+	switch parts := strings.Split(to, "/"); {
+	case name == "tidings" || parts[0] == "bus" && (len(parts) < 2 || parts[1] != "embedded"):
+		return true
+	case parts[0] == "services":
+		return parts[1] == name || parts[1] == "internal"
+	case parts[0] == "gen":
+		return parts[1] == name || to == "gen/users/events/v1"
+	}
+	return false
+}
+
+// A write is answered on its own commit: with the broker gone, and never there since the start, too.
+func TestWritesAreAnsweredWithoutABroker(t *testing.T) {
+	b := startEmbedded(t)
+	b.process.kill()
+	s := &stack{dir: t.TempDir()}
+	s.users = s.service("users", b.URL(), "e2e-nobody", "--door=127.0.0.1:0")
+	s.users.start(t)
+	ids := s.users.create(t, 0, 50)
+	s.users.patch(t, ids[0], map[string]string{"name": "Another Name"})
+	s.users.remove(t, ids[1])
+	if code, _, _ := s.users.write(t, http.MethodPatch, ids[1], map[string]string{"name": "Nobody"}); code != http.StatusNotFound {
+		t.Errorf("PATCH of a deleted user: %d, want 404", code)
+	}
+	if got := len(s.owned(t)); got != 49 {
+		t.Errorf("users has %d users, want 49", got)
+	}
+}
+
+// openFiles are the files that the process has open below dir.
+func (p *process) openFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	var files []string
+	for _, target := range p.descriptors(t) {
+		if strings.HasPrefix(target, dir+string(filepath.Separator)) {
+			files = append(files, target)
+		}
+	}
+	return files
+}
+
+// descriptors is what the process's file descriptors point to.
+func (p *process) descriptors(t *testing.T) []string {
+	t.Helper()
+	links, err := filepath.Glob(filepath.Join(procDir(p), "fd", "*"))
+	if err != nil || len(links) == 0 {
+		t.Skipf("no /proc/…/fd on this system: %v", err)
+	}
+	var targets []string
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil { // else it was closed meanwhile
+			targets = append(targets, target)
+		}
+	}
+	return targets
+}

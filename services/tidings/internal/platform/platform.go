@@ -1,0 +1,161 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidings-dev/tidings/bus/embedded"
+	"github.com/tidings-dev/tidings/services/internal/config"
+	"github.com/tidings-dev/tidings/services/internal/lifecycle"
+	"github.com/tidings-dev/tidings/services/tidings/internal/control"
+)
+
+// Platform is the broker and the services. It is a [control.Platform].
+type Platform struct {
+	cfg    Config
+	broker *embedded.Kafka // nil with a real one
+	url    string          // of the bus, as services connect to it
+	units  []*unit
+}
+
+var _ control.Platform = (*Platform)(nil)
+
+// New starts the embedded broker, if that is the bus, and makes the services, which are all still stopped. Close
+// gives everything back.
+func New(ctx context.Context, cfg Config) (*Platform, error) {
+	p := &Platform{cfg: cfg, url: cfg.Bus}
+	if err := os.MkdirAll(cfg.Dir(), 0o700); err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
+	}
+	if cfg.embedded() {
+		broker, err := embedded.StartKafka(ctx, embedded.KafkaConfig{Addr: cfg.Broker, Dir: cfg.brokerDir(), Log: cfg.Log})
+		if err != nil {
+			return nil, fmt.Errorf("--broker: %w", err)
+		}
+		p.broker, p.url = broker, broker.URL()
+	}
+	services, err := cfg.services(p.url)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	for _, s := range services {
+		p.units = append(p.units, &unit{Service: s})
+	}
+	return p, nil
+}
+
+// StartAll starts every service, side by side, and returns once all serve. The first failure is returned; those that
+// do serve go on.
+func (p *Platform) StartAll(ctx context.Context) error {
+	var group errgroup.Group
+	for _, u := range p.units {
+		group.Go(func() error { return u.start(ctx) })
+	}
+	return group.Wait()
+}
+
+// closeTime bounds the end of the embedded broker; the services have bounds of their own.
+const closeTime = 1500 * time.Millisecond
+
+// Close stops the services, side by side, then the broker. It blocks for less than 10 s.
+func (p *Platform) Close() error {
+	var group errgroup.Group
+	for _, u := range p.units {
+		group.Go(u.stop)
+	}
+	err := group.Wait()
+	if p.broker == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	return errors.Join(err, p.broker.Close(ctx))
+}
+
+// Start starts a service.
+func (p *Platform) Start(ctx context.Context, name string) error {
+	u, err := p.unit(name)
+	if err != nil {
+		return err
+	}
+	return u.start(ctx)
+}
+
+// Stop stops a service.
+func (p *Platform) Stop(_ context.Context, name string) error {
+	u, err := p.unit(name)
+	if err != nil {
+		return err
+	}
+	return u.stop()
+}
+
+func (p *Platform) unit(name string) (*unit, error) {
+	var names []string
+	for _, u := range p.units {
+		if u.Name() == name {
+			return u, nil
+		}
+		names = append(names, u.Name())
+	}
+	return nil, fmt.Errorf("%w: %q; there is %v", control.ErrUnknownService, name, names)
+}
+
+// statusTime bounds how long a report waits for one service.
+const statusTime = 3 * time.Second
+
+// Report asks every service how it is. The owner is asked before and after the others: if it wrote meanwhile, their
+// numbers can't be compared.
+func (p *Platform) Report(ctx context.Context) control.Report {
+	ctx, cancel := context.WithTimeout(ctx, statusTime)
+	defer cancel()
+	before := p.owner(ctx)
+	r := control.Report{
+		Bus:  control.Bus{URL: config.Redact(p.url), Embedded: p.broker != nil, Topic: p.cfg.Topic},
+		Data: p.cfg.Dir(), Services: p.statuses(ctx, before),
+	}
+	for _, s := range r.Services {
+		if s.Guarantees != "" {
+			r.Bus.Guarantees = s.Guarantees
+		}
+	}
+	after := p.owner(ctx)
+	r.Quiet = before.State == lifecycle.Serving && before.Versions == after.Versions && before.Keys == after.Keys
+	return r
+}
+
+func (p *Platform) owner(ctx context.Context) lifecycle.Status {
+	u, err := p.unit(control.Owner)
+	if err != nil {
+		return lifecycle.Status{}
+	}
+	return status(ctx, u)
+}
+
+func (p *Platform) statuses(ctx context.Context, owner lifecycle.Status) []lifecycle.Status {
+	all := make([]lifecycle.Status, len(p.units))
+	var wg sync.WaitGroup
+	for i, u := range p.units {
+		if u.Name() == control.Owner {
+			all[i] = owner
+			continue
+		}
+		wg.Go(func() { all[i] = status(ctx, u) })
+	}
+	wg.Wait()
+	return all
+}
+
+func status(ctx context.Context, u *unit) lifecycle.Status {
+	s, err := u.Status(ctx)
+	if err != nil && s.Error == "" {
+		s.Error = err.Error()
+	}
+	return s
+}
