@@ -1,0 +1,59 @@
+// Package outbox publishes what an owner's database has committed, no less and nothing else.
+//
+// The service that owns a kind of thing stores each event in the same transaction as the change that it tells of; a
+// relay publishes from there. So there is no event of a change that was rolled back, no change without its event, and
+// no write that waits for a broker:
+//
+//	err := ob.InTx(ctx, func(ctx context.Context, tx outbox.Tx) error {
+//		var v uint64
+//		err := tx.QueryRowContext(ctx, `UPDATE users SET name = $1, version = version + 1 WHERE id = $2
+//			RETURNING version`, name, id).Scan(&v)
+//		if err != nil {
+//			return err
+//		}
+//		e, err := bus.NewEvent("/users", id, v, &eventsv1.UserUpdated{ … })
+//		if err != nil {
+//			return err
+//		}
+//		return ob.Add(ctx, tx, "user_activity", e)
+//	})
+//
+// One goroutine of the process runs [Outbox.Relay] for as long as the process lives; replicas may all run it.
+//
+// # What is guaranteed
+//
+// Every event of a committed transaction is published at least once, and none of any other transaction. The first
+// time, events of one key and topic are published in the order in which they were added, provided that they were
+// added under a lock of that key. An event may be published again, with the same id and version; after a later event
+// of its key, too. Consumers discard repeats by the version, as bus/inbox does.
+//
+// # Steps, and a crash between them
+//
+//	1  the changes and the event, in a transaction   nothing is stored, nothing is published
+//	2  COMMIT                                        all is stored; the caller may not know, and asks again
+//	3  the relay is woken, reads                     the next relay finds the event when it starts
+//	4  Publish; the broker stores                    published, and published again by the next relay
+//	5  the broker acknowledges                       published, and published again by the next relay
+//	6  marked as sent, with log, partition, offset   published; it is not read again
+//	7  purged after [WithKeep]                       event and mark go together, in transactions of a few rows
+//
+// The right column says what holds when the process dies after the step, and before the next. A batch is published
+// and marked as one, so as many as 5,000 events, or twice that with those being marked, can come twice.
+//
+// A relay that is killed leaves its lease behind, so the next one waits for three seconds at most; one that ends with
+// its context gives it back. A relay that was paused for longer than its lease and goes on beside its successor can
+// only repeat. Waiting is by the clock of each process and by the row not changing, so clocks need not agree.
+//
+// # When events don't get through
+//
+// While the broker is away nothing is lost, nothing is reordered, and Relay waits. A short outage repeats nothing:
+// a publish is given up after 15 seconds, and what was given up may be stored all the same.
+//
+// When some events of a batch are not acknowledged, their keys are held back, from the first such event on, and the
+// other keys go on. Keys held back are tried again, a few at first, after a delay that grows from a quarter of a
+// second to five seconds. While 10,000 keys are held back, or 100,000 events have to be gone past, what comes after
+// them waits too.
+//
+// An event that no bus takes is refused by [Outbox.Add]. A row that can't be read nonetheless is put aside in the table
+// tidings_outbox_failed, logged and counted in [Status]; the rest goes on.
+package outbox

@@ -1,0 +1,123 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// markColumns is the number of values in a row of what was sent.
+const markColumns = 5
+
+// markMany are the texts of the insert, by number of rows. Whoever marks first is right: a relay that lost its lease
+// without knowing may have published the same events again.
+var markMany = manyRows(markColumns,
+	`INSERT INTO tidings_outbox_sent (position, sent, log, part, off) VALUES `, ` ON CONFLICT (position) DO NOTHING`)
+
+// mark stores what was published and what can't be, and renews the lease, all in one transaction. It waits out what
+// ails the database; once ctx has ended it tries once. What is not marked is published again by the next relay.
+func (r *relay) mark(ctx context.Context, out outcome) error {
+	if len(out.sent) == 0 && len(out.bad) == 0 {
+		return nil
+	}
+	out.sort()
+	delays := newDelays(r.pace)
+	for {
+		asked := time.Now()
+		mine := false
+		err := r.w.InOwnTx(context.WithoutCancel(ctx), func(ctx context.Context, tx Tx) (err error) {
+			mine, err = r.markIn(ctx, tx, out)
+			return err
+		})
+		switch {
+		case err == nil && mine:
+			r.setRenewed(asked)
+			r.reportBad(ctx, out.bad)
+			return nil
+		case err == nil:
+			r.lost(errLost)
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("mark %d events as sent: %w", len(out.sent), err)
+		}
+		delay := delays.NextBackOff()
+		r.log.ErrorContext(ctx, "outbox: published events can't be marked as sent; the relay waits", "err", err, "after", delay)
+		sleep(ctx, delay)
+	}
+}
+
+// markIn does the work of mark in a transaction, and reports whether the lease is still this relay's.
+func (r *relay) markIn(ctx context.Context, tx Tx, out outcome) (mine bool, err error) {
+	now := any(r.now().UnixMicro()) // made an interface once, and not for each row
+	if err := insertSent(ctx, tx, out.sent, now); err != nil {
+		return false, err
+	}
+	if err := deleteUnsent(ctx, tx, out.sent); err != nil {
+		return false, err
+	}
+	if err := insertFailed(ctx, tx, out.bad, now); err != nil {
+		return false, err
+	}
+	var holder string
+	err = tx.QueryRowContext(ctx, `UPDATE tidings_outbox_relay
+		SET sent = sent + $1, last = CASE WHEN $1 > 0 THEN $2 ELSE last END, until = CASE holder WHEN $3 THEN $4 ELSE until END
+		WHERE id = 1 RETURNING holder`, len(out.sent), now, r.holder, r.until()).Scan(&holder)
+	return holder == r.holder, err
+}
+
+// insertSent stores where each event went.
+func insertSent(ctx context.Context, tx Tx, sent []sentRow, now any) error {
+	args := make([]any, 0, markColumns*min(len(sent), largestChunk))
+	log, logs := "", any("") // most rows have the log of the row before: one value serves them all
+	return chunks(len(sent), func(text, from, to int) error {
+		args = args[:0]
+		for i := range sent[from:to] {
+			s := &sent[from+i]
+			if s.at.Log != log {
+				log, logs = s.at.Log, s.at.Log
+			}
+			args = append(args, s.position, now, logs, int64(s.at.Partition), s.at.Offset)
+		}
+		_, err := tx.ExecContext(ctx, markMany[text], args...)
+		return err
+	})
+}
+
+// deleteUnsent deletes by runs of positions without a hole, so that nothing is deleted that was not sent.
+func deleteUnsent(ctx context.Context, tx Tx, sent []sentRow) error {
+	for from := 0; from < len(sent); {
+		to := from + 1
+		for to < len(sent) && sent[to].position == sent[to-1].position+1 {
+			to++
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM tidings_outbox_unsent WHERE position BETWEEN $1 AND $2`,
+			sent[from].position, sent[to-1].position)
+		if err != nil {
+			return err
+		}
+		from = to
+	}
+	return nil
+}
+
+// insertFailed puts rows aside. They are rare, so each has statements of its own.
+func insertFailed(ctx context.Context, tx Tx, bad []badRow, now any) error {
+	for _, b := range bad {
+		_, insert := tx.ExecContext(ctx, `INSERT INTO tidings_outbox_failed (position, failed, error) VALUES ($1, $2, $3)
+			ON CONFLICT (position) DO NOTHING`, b.position, now, b.err.Error())
+		_, remove := tx.ExecContext(ctx, `DELETE FROM tidings_outbox_unsent WHERE position = $1`, b.position)
+		if err := errors.Join(insert, remove); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reportBad logs what was put aside: without a person it is never published.
+func (r *relay) reportBad(ctx context.Context, bad []badRow) {
+	for _, b := range bad {
+		r.log.ErrorContext(ctx, "outbox: a row can't be published and was put aside; the table tidings_outbox_failed keeps why",
+			"position", b.position, "err", b.err)
+	}
+}

@@ -1,0 +1,67 @@
+package outbox
+
+import (
+	"context"
+	"time"
+)
+
+// keepPurging deletes from time to time what was sent longer than Keep ago, in small transactions, so that writers
+// don't wait for it.
+func (r *relay) keepPurging(ctx context.Context) {
+	for ctx.Err() == nil {
+		n, err := r.purge(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			r.log.WarnContext(ctx, "outbox: what was sent long ago could not be purged", "err", err)
+		case n > 0:
+			r.log.DebugContext(ctx, "outbox: purged", "rows", n)
+		}
+		sleep(ctx, r.pace.purgeEvery)
+	}
+}
+
+// purge deletes step by step, from the lowest position up, until a step finds nothing old enough: events were sent
+// nearly in the order of their positions. It returns how many rows it has deleted.
+func (r *relay) purge(ctx context.Context) (deleted int64, err error) {
+	before := r.now().Add(-r.keep).UnixMicro()
+	for after, found := int64(0), true; found && ctx.Err() == nil; {
+		var last int64
+		if last, found, err = r.oldest(ctx, after, before); err != nil || !found {
+			return deleted, err
+		}
+		n, err := r.purgeStep(ctx, after, last, before)
+		if err != nil {
+			return deleted, err
+		}
+		deleted, after = deleted+n, last
+		sleep(ctx, time.Millisecond) // the writers' turn
+	}
+	return deleted, nil
+}
+
+// oldest looks at the next few rows above after: where they end, and whether any was sent before a time.
+func (r *relay) oldest(ctx context.Context, after, before int64) (last int64, found bool, err error) {
+	err = r.db.QueryRowContext(ctx, `SELECT coalesce(max(position), 0), coalesce(min(sent), $1) < $1 FROM
+		(SELECT position, sent FROM tidings_outbox_sent WHERE position > $2 ORDER BY position LIMIT $3) AS step`,
+		before, after, r.pace.purgeStep).Scan(&last, &found)
+	return last, found, err
+}
+
+// purgeStep deletes events and places together, so that neither outlives the other at a crash.
+func (r *relay) purgeStep(ctx context.Context, after, last, before int64) (deleted int64, err error) {
+	err = r.w.InTx(ctx, func(ctx context.Context, tx Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM tidings_outbox WHERE position IN (
+			SELECT position FROM tidings_outbox_sent WHERE position > $1 AND position <= $2 AND sent < $3)`, after, last, before)
+		if err != nil {
+			return err
+		}
+		res, err := tx.ExecContext(ctx,
+			`DELETE FROM tidings_outbox_sent WHERE position > $1 AND position <= $2 AND sent < $3`, after, last, before)
+		if err != nil {
+			return err
+		}
+		deleted, err = res.RowsAffected()
+		return err
+	})
+	return deleted, err
+}

@@ -1,0 +1,122 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/tidings-dev/tidings/bus"
+)
+
+// batch is what was read in one go, in order of position.
+type batch struct {
+	positions []int64
+	topics    []string
+	events    []bus.Event
+	bad       []badRow
+	last      int64 // the position up to which was read
+	full      bool  // there may be more above it
+}
+
+// badRow is a row that can't be published, ever.
+type badRow struct {
+	position int64
+	err      error
+}
+
+// rows is how many rows were read.
+func (b *batch) rows() int { return len(b.positions) + len(b.bad) }
+
+// any reports whether there is something to do.
+func (b *batch) any() bool { return b.rows() > 0 }
+
+// highest is the highest unsent position that is visible now, or 0.
+func (r *relay) highest(ctx context.Context) (position int64, err error) {
+	err = r.db.QueryRowContext(context.WithoutCancel(ctx), `SELECT coalesce(max(position), 0) FROM tidings_outbox_unsent`).Scan(&position)
+	if err != nil {
+		return 0, fmt.Errorf("look for unsent events: %w", err)
+	}
+	return position, nil
+}
+
+// readQuery starts from the short table of what is unsent; CROSS JOIN keeps SQLite from starting at the other one.
+const readQuery = `SELECT o.position, o.topic, o.envelope
+FROM tidings_outbox_unsent u CROSS JOIN tidings_outbox o
+WHERE o.position = u.position AND u.position > $1 AND u.position <= $2
+ORDER BY u.position LIMIT $3`
+
+// read reads a batch above after and up to high. It can't be cut short, and need not be: it takes milliseconds.
+func (r *relay) read(ctx context.Context, after, high int64) (*batch, error) {
+	rows, err := r.db.QueryContext(context.WithoutCancel(ctx), readQuery, after, high, r.pace.batch)
+	if err != nil {
+		return nil, fmt.Errorf("read unsent events: %w", err)
+	}
+	defer rows.Close()
+	b := &batch{last: after}
+	memory := arena{}
+	for rows.Next() {
+		if err := b.scan(rows, &memory); err != nil {
+			return nil, fmt.Errorf("read unsent events: %w", err)
+		}
+		if memory.used >= r.pace.batchBytes {
+			b.full = true
+			break
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read unsent events: %w", err)
+	}
+	b.full = b.full || b.rows() >= r.pace.batch
+	return b, nil
+}
+
+// scan takes one row. A row that is no event is put aside and doesn't stop the others.
+func (b *batch) scan(rows *sql.Rows, memory *arena) error {
+	var position int64
+	var topic, envelope sql.RawBytes
+	if err := rows.Scan(&position, &topic, &envelope); err != nil {
+		return err
+	}
+	b.last = position
+	e, err := bus.ParseEnvelope(memory.keep(envelope))
+	if err != nil {
+		b.bad = append(b.bad, badRow{position, err})
+		return nil
+	}
+	b.positions = append(b.positions, position)
+	b.topics = append(b.topics, b.topicName(topic))
+	b.events = append(b.events, e)
+	return nil
+}
+
+// topicName makes no new string for the topic of the row before.
+func (b *batch) topicName(topic []byte) string {
+	if n := len(b.topics); n > 0 && b.topics[n-1] == string(topic) {
+		return b.topics[n-1]
+	}
+	return string(topic)
+}
+
+// arena keeps bytes in large pieces of memory, of which events share parts.
+type arena struct {
+	free []byte
+	used int
+}
+
+// arenaPiece is what events share; one that would waste much of it has memory of its own.
+const arenaPiece = 256 << 10
+
+// keep copies b, which the driver will write over.
+func (a *arena) keep(b []byte) []byte {
+	a.used += len(b)
+	if len(b) > len(a.free) {
+		if len(b) > arenaPiece/8 {
+			return append([]byte(nil), b...)
+		}
+		a.free = make([]byte, arenaPiece)
+	}
+	n := copy(a.free, b)
+	kept := a.free[:n:n]
+	a.free = a.free[n:]
+	return kept
+}
