@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 )
 
@@ -37,11 +38,8 @@ const (
 // printed in one line behind the program's name, once, and decides the code: that of an ExitCode() int method in
 // its tree, 0 of which prints nothing; Interrupted for the context's own end; else Failure.
 func Main(in IO, run func(ctx context.Context, in IO) error) (code int) {
-	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer restore()
-	// Once the first signal has come, the system's own handling of the next one is what is wanted.
-	unhook := context.AfterFunc(ctx, restore)
-	defer unhook()
+	ctx, stop := catchSignals()
+	defer stop()
 	err := run(ctx, in)
 	code = exitCode(ctx, err)
 	if code == Interrupted {
@@ -51,6 +49,34 @@ func Main(in IO, run func(ctx context.Context, in IO) error) (code int) {
 		fmt.Fprintf(in.Stderr, "%s: %v\n", in.Name, err)
 	}
 	return code
+}
+
+// catchSignals returns a context that the first signal ends; the second one ends the process. To leave the second one
+// to the system would not do: a shell that starts a program in the background has it ignore interrupts.
+func catchSignals() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals, done := make(chan os.Signal, 2), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-done:
+			return
+		}
+		select {
+		case <-signals:
+			os.Exit(Interrupted)
+		case <-done:
+		}
+	})
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		watcher.Wait()
+		cancel()
+	}
 }
 
 func exitCode(ctx context.Context, err error) int {
