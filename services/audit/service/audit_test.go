@@ -5,13 +5,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/uuid"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/bustest"
@@ -27,17 +25,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // running is the audit over loopback.
 type running struct {
 	*servicetest.Running
-	t   *testing.T
+	t   testing.TB
 	api auditv1.AuditServiceClient
 }
 
-func start(t *testing.T, rec *bustest.Recorder, cfg service.Config) *running {
+// start runs the audit until Stop is called or the test ends.
+func start(t testing.TB, cfg service.Config, open lifecycle.OpenBus) *running {
 	t.Helper()
-	r := servicetest.Start(t, servicetest.Over(rec), func(env lifecycle.Env) *lifecycle.Runner { return service.New(cfg, env) })
+	r := servicetest.Start(t, open, func(env lifecycle.Env) *lifecycle.Runner { return service.New(cfg, env) })
 	return &running{Running: r, t: t, api: auditv1.NewAuditServiceClient(r.Conn)}
 }
 
-func newConfig(t *testing.T) service.Config {
+// newConfig is for a service on a free port, with a database of its own.
+func newConfig(t testing.TB) service.Config {
 	t.Helper()
 	return service.Config{Common: servicetest.Common(t, "audit")}
 }
@@ -76,42 +76,25 @@ func (r *running) shown(id string, pageSize int32) string {
 	return strings.TrimSpace(b.String())
 }
 
-func event(t *testing.T, key string, v uint64, m proto.Message) bus.Event {
-	t.Helper()
-	e, err := bus.NewEvent("/users", key, v, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
-
 // life is all that ever happens to a user: created, updated as often as it takes, deleted at version last.
 func life(t *testing.T, id string, last uint64) []bus.Event {
 	t.Helper()
-	events := []bus.Event{event(t, id, 1, &eventsv1.UserCreated{User: &eventsv1.User{Id: id, Name: "Ada", Version: 1}})}
-	for v := uint64(2); v < last; v++ {
-		events = append(events, event(t, id, v, &eventsv1.UserUpdated{User: &eventsv1.User{Id: id, Name: "Ada", Version: v}}))
+	u := &servicetest.User{ID: id, Name: "Ada"}
+	events := []bus.Event{u.Created(t)}
+	for u.Version+1 < last {
+		events = append(events, u.Updated(t, u.Email, u.Name))
 	}
-	return append(events, event(t, id, last, &eventsv1.UserDeleted{Id: id, Version: last}))
+	return append(events, u.Deleted(t))
 }
-
-func publish(t *testing.T, rec *bustest.Recorder, events ...bus.Event) {
-	t.Helper()
-	if err := rec.Publish(t.Context(), servicetest.Topic, events...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
 func TestEveryEventIsKeptOnceAndInOrder(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, rec, newConfig(t))
-	ada, bob := newID(), newID()
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	ada, bob := servicetest.NewID(), servicetest.NewID()
 	events := life(t, ada, 5)
-	publish(t, rec, events...)
-	publish(t, rec, life(t, bob, 2)...)
-	publish(t, rec, events...) // again
+	servicetest.Publish(t, rec, events...)
+	servicetest.Publish(t, rec, life(t, bob, 2)...)
+	servicetest.Publish(t, rec, events...) // again
 	if s := r.CaughtUp(); s.Count != 7 || s.Keys != 2 || s.Versions != 7 {
 		t.Errorf("status %+v; want 7 events of 2 keys", s)
 	}
@@ -136,14 +119,14 @@ func TestEveryEventIsKeptOnceAndInOrder(t *testing.T) {
 
 func TestTypesAndFieldsNobodyKnowsAreKeptAsTheyCame(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, rec, newConfig(t))
-	id := newID()
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	id := servicetest.NewID()
 	events := life(t, id, 3)
 	events[0].Data = protowire.AppendTag(events[0].Data, 999, protowire.BytesType)
 	events[0].Data = protowire.AppendString(events[0].Data, "from a later release")
 	events[1].Type = "users.events.v9.UserPromoted"
 	events[2].DataType, events[2].Data = "application/json", []byte(`{"a":1}`)
-	publish(t, rec, events...)
+	servicetest.Publish(t, rec, events...)
 	if s := r.CaughtUp(); s.Dead != 0 {
 		t.Errorf("status %+v, want nothing dead", s)
 	}
@@ -163,10 +146,10 @@ func TestTypesAndFieldsNobodyKnowsAreKeptAsTheyCame(t *testing.T) {
 
 func TestAnEmptiedDatabaseFillsAgain(t *testing.T) {
 	rec := bustest.NewRecorder()
-	id := newID()
-	publish(t, rec, life(t, id, 6)...)
+	id := servicetest.NewID()
+	servicetest.Publish(t, rec, life(t, id, 6)...)
 	for range 2 {
-		r := start(t, rec, newConfig(t))
+		r := start(t, newConfig(t), servicetest.Over(rec))
 		r.CaughtUp()
 		if got := r.shown(id, 4); got != "1 2 3 4 5 6" {
 			t.Errorf("history %s", got)
@@ -177,14 +160,14 @@ func TestAnEmptiedDatabaseFillsAgain(t *testing.T) {
 
 func TestALargeHistoryIsCutIntoPagesThatAClientTakes(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, rec, newConfig(t))
-	id := newID()
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	id := servicetest.NewID()
 	events := life(t, id, 9)
 	for i := range events {
 		events[i].Type, events[i].Data = "big.v1.Thing", bytes.Repeat([]byte{byte(i)}, 900_000)
 	}
 	for _, e := range events {
-		publish(t, rec, e)
+		servicetest.Publish(t, rec, e)
 	}
 	r.CaughtUp()
 	if got := r.shown(id, 100); got != "1 2 3 4 5 6 7 8 9" {
@@ -193,18 +176,18 @@ func TestALargeHistoryIsCutIntoPagesThatAClientTakes(t *testing.T) {
 }
 
 func TestAUserThatNobodyHasHeardOfHasAnEmptyHistory(t *testing.T) {
-	r := start(t, bustest.NewRecorder(), newConfig(t))
-	if all, total := r.history(newID(), 0); len(all) != 0 || total != 0 {
+	r := start(t, newConfig(t), servicetest.Over(bustest.NewRecorder()))
+	if all, total := r.history(servicetest.NewID(), 0); len(all) != 0 || total != 0 {
 		t.Errorf("entries %v, total %d", all, total)
 	}
 }
 
 func TestRubbishRequestsAreToldWhatIsWrong(t *testing.T) {
-	r := start(t, bustest.NewRecorder(), newConfig(t))
+	r := start(t, newConfig(t), servicetest.Over(bustest.NewRecorder()))
 	for field, req := range map[string]*auditv1.ListUserEventsRequest{
 		"user_id":    {UserId: "x"},
-		"page_size":  {UserId: newID(), PageSize: -1},
-		"page_token": {UserId: newID(), PageToken: "rubbish"},
+		"page_size":  {UserId: servicetest.NewID(), PageSize: -1},
+		"page_token": {UserId: servicetest.NewID(), PageToken: "rubbish"},
 	} {
 		_, err := r.api.ListUserEvents(r.Context(), req)
 		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), field) {
@@ -216,13 +199,13 @@ func TestRubbishRequestsAreToldWhatIsWrong(t *testing.T) {
 func TestItServesReadsWithoutABus(t *testing.T) {
 	rec := bustest.NewRecorder()
 	rec.SetDown(true)
-	r := start(t, rec, newConfig(t))
-	id := newID()
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	id := servicetest.NewID()
 	if all, _ := r.history(id, 0); len(all) != 0 {
 		t.Errorf("entries %v", all)
 	}
 	rec.SetDown(false)
-	publish(t, rec, life(t, id, 2)...)
+	servicetest.Publish(t, rec, life(t, id, 2)...)
 	r.CaughtUp()
 	if got := r.shown(id, 0); got != "1 2" {
 		t.Errorf("history %s", got)

@@ -3,16 +3,15 @@ package service
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tidings-dev/tidings/bus/inbox"
 	auditv1 "github.com/tidings-dev/tidings/gen/audit/v1"
 	"github.com/tidings-dev/tidings/services/audit/internal/store"
 	"github.com/tidings-dev/tidings/services/internal/paging"
 	"github.com/tidings-dev/tidings/services/internal/rpcerr"
+	"github.com/tidings-dev/tidings/services/internal/times"
 )
 
 // usersSource is who numbers the versions of users.
@@ -115,14 +114,6 @@ func holeEntry(h inbox.Hole) *auditv1.Entry {
 func eventEntry(e *store.Event) *auditv1.Entry {
 	return &auditv1.Entry{Kind: &auditv1.Entry_Event{Event: &auditv1.UserEvent{
 		Version: e.Version, Type: e.Type, EventId: e.EventID, Source: e.Source,
-		Time: timestamp(e.Time), Data: e.Data, Json: toJSON(e),
+		Time: times.ToProto(e.Time), Data: e.Data, Json: toJSON(e),
 	}}}
-}
-
-// timestamp leaves a time that is not known unset.
-func timestamp(t time.Time) *timestamppb.Timestamp {
-	if t.IsZero() {
-		return nil
-	}
-	return timestamppb.New(t)
 }

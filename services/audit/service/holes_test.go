@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/tidings-dev/tidings/bus"
@@ -24,8 +23,8 @@ import (
 func TestMissingVersionsAreAHoleUntilTheyCome(t *testing.T) {
 	rec, cfg := bustest.NewRecorder(), newConfig(t)
 	cfg.GapWait = 50 * time.Millisecond
-	r := start(t, rec, cfg)
-	id := newID()
+	r := start(t, cfg, servicetest.Over(rec))
+	id := servicetest.NewID()
 	events := life(t, id, 9)
 	missing := func(versions int64) {
 		t.Helper()
@@ -39,13 +38,13 @@ func TestMissingVersionsAreAHoleUntilTheyCome(t *testing.T) {
 			}
 		}
 	}
-	publish(t, rec, events[0], events[1], events[5], events[8]) // versions 1, 2, 6, 9
+	servicetest.Publish(t, rec, events[0], events[1], events[5], events[8]) // versions 1, 2, 6, 9
 	missing(5)
 	wantShown("1 2 3-5 6 7-8 9")
-	publish(t, rec, events[3])
+	servicetest.Publish(t, rec, events[3])
 	missing(4)
 	wantShown("1 2 3-3 4 5-5 6 7-8 9")
-	publish(t, rec, events[2], events[4], events[7], events[6])
+	servicetest.Publish(t, rec, events[2], events[4], events[7], events[6])
 	missing(0)
 	wantShown("1 2 3 4 5 6 7 8 9")
 }
@@ -54,9 +53,9 @@ func TestMissingVersionsAreAHoleUntilTheyCome(t *testing.T) {
 func TestAHistoryThatLacksItsBeginningSaysSo(t *testing.T) {
 	rec, cfg := bustest.NewRecorder(), newConfig(t)
 	cfg.GapWait = 50 * time.Millisecond
-	id := newID()
-	publish(t, rec, life(t, id, 4)[2:]...)
-	r := start(t, rec, cfg)
+	id := servicetest.NewID()
+	servicetest.Publish(t, rec, life(t, id, 4)[2:]...)
+	r := start(t, cfg, servicetest.Over(rec))
 	r.Until("two missing", func(s lifecycle.Status) bool { return s.Missing == 2 && s.Count == 2 })
 	if got := r.shown(id, 1); got != "1-2 3 4" {
 		t.Errorf("history %s", got)
@@ -65,9 +64,9 @@ func TestAHistoryThatLacksItsBeginningSaysSo(t *testing.T) {
 
 func TestATokenIsGoodForItsUserOnly(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, rec, newConfig(t))
-	ada, alan := newID(), newID()
-	publish(t, rec, append(life(t, ada, 3), life(t, alan, 3)...)...)
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	ada, alan := servicetest.NewID(), servicetest.NewID()
+	servicetest.Publish(t, rec, append(life(t, ada, 3), life(t, alan, 3)...)...)
 	r.CaughtUp()
 	first, err := r.api.ListUserEvents(r.Context(), &auditv1.ListUserEventsRequest{UserId: ada, PageSize: 1})
 	if err != nil || first.GetNextPageToken() == "" || first.GetTotalSize() != 3 {
@@ -91,11 +90,11 @@ func TestATokenIsGoodForItsUserOnly(t *testing.T) {
 // A page goes on behind its last entry, so what is written meanwhile is at the end, and nothing comes twice.
 func TestPagingGoesToTheEndWhileEventsAreWritten(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, rec, newConfig(t))
-	id := newID()
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	id := servicetest.NewID()
 	const there = 300
 	all := life(t, id, 3*there)
-	publish(t, rec, all[:there]...)
+	servicetest.Publish(t, rec, all[:there]...)
 	r.CaughtUp()
 	ctx, cancel := context.WithCancel(t.Context())
 	var writer sync.WaitGroup
@@ -122,12 +121,12 @@ func TestPagingGoesToTheEndWhileEventsAreWritten(t *testing.T) {
 // What no handler could make anything of must not hide what comes after.
 func TestRecordsThatAreNoEventsAreParkedAndBrokenDataIsKept(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, rec, newConfig(t))
-	id := newID()
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	id := servicetest.NewID()
 	events := life(t, id, 3)
 	events[1].Data = []byte("\xff\xff no message")
 	rec.PutRaw(servicetest.Topic, id, []byte("this is no event"))
-	publish(t, rec, events...)
+	servicetest.Publish(t, rec, events...)
 	if s := r.CaughtUp(); s.Dead != 1 || s.Count != 3 {
 		t.Errorf("status %+v, want one dead record and three events", s)
 	}
@@ -140,8 +139,8 @@ func TestRecordsThatAreNoEventsAreParkedAndBrokenDataIsKept(t *testing.T) {
 // Events of the same key by another source, and without a version, are entries of their own.
 func TestEventsOfOtherSourcesStandInTheHistoryToo(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, rec, newConfig(t))
-	id := newID()
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	id := servicetest.NewID()
 	other, err := bus.NewEvent("/billing", id, 1, &eventsv1.UserDeleted{Id: id})
 	if err != nil {
 		t.Fatal(err)
@@ -151,9 +150,9 @@ func TestEventsOfOtherSourcesStandInTheHistoryToo(t *testing.T) {
 		t.Fatal(err)
 	}
 	loose.Ext = map[string]string{"traceparent": "00-ab-cd-01"}
-	publish(t, rec, append(life(t, id, 2), other, loose)...)
+	servicetest.Publish(t, rec, append(life(t, id, 2), other, loose)...)
 	r.CaughtUp()
-	publish(t, rec, other, loose) // again
+	servicetest.Publish(t, rec, other, loose) // again
 	r.CaughtUp()
 	var got []string
 	entries, _ := r.history(id, 2)
@@ -167,17 +166,13 @@ func TestEventsOfOtherSourcesStandInTheHistoryToo(t *testing.T) {
 
 func TestHealthTurnsForTheBusOnly(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, rec, newConfig(t))
+	r := start(t, newConfig(t), servicetest.Over(rec))
 	r.CaughtUp()
 	rec.SetDown(true)
 	r.Until("no bus", func(s lifecycle.Status) bool { return !s.Bus })
-	for name, want := range map[string]healthpb.HealthCheckResponse_ServingStatus{
-		"": healthpb.HealthCheckResponse_SERVING, "audit.v1.AuditService": healthpb.HealthCheckResponse_SERVING,
-		"bus": healthpb.HealthCheckResponse_NOT_SERVING,
-	} {
-		resp, err := healthpb.NewHealthClient(r.Conn).Check(r.Context(), &healthpb.HealthCheckRequest{Service: name})
-		if err != nil || resp.GetStatus() != want {
-			t.Errorf("health %q is %v, %v; want %v", name, resp.GetStatus(), err, want)
+	for name, want := range map[string]bool{"": true, "audit.v1.AuditService": true, "bus": false} {
+		if got := r.Serving(name); got != want {
+			t.Errorf("health %q serving: %v, want %v", name, got, want)
 		}
 	}
 }

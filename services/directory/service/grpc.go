@@ -3,16 +3,15 @@ package service
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/google/uuid"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	directoryv1 "github.com/tidings-dev/tidings/gen/directory/v1"
 	"github.com/tidings-dev/tidings/services/directory/internal/store"
 	"github.com/tidings-dev/tidings/services/internal/minversion"
 	"github.com/tidings-dev/tidings/services/internal/paging"
 	"github.com/tidings-dev/tidings/services/internal/rpcerr"
+	"github.com/tidings-dev/tidings/services/internal/times"
 )
 
 // longestQuery bounds an address or the beginning of one, in bytes.
@@ -136,14 +135,6 @@ func checkText(field, text string) error {
 func personProto(p store.Person) *directoryv1.Person {
 	return &directoryv1.Person{
 		Id: p.ID, Email: p.Email, Name: p.Name, Version: p.Version,
-		CreateTime: timestamp(p.CreateTime), UpdateTime: timestamp(p.UpdateTime),
+		CreateTime: times.ToProto(p.CreateTime), UpdateTime: times.ToProto(p.UpdateTime),
 	}
-}
-
-// timestamp leaves a time that is not known unset.
-func timestamp(t time.Time) *timestamppb.Timestamp {
-	if t.IsZero() {
-		return nil
-	}
-	return timestamppb.New(t)
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/tidings-dev/tidings/bus/bustest"
 	directoryv1 "github.com/tidings-dev/tidings/gen/directory/v1"
+	"github.com/tidings-dev/tidings/services/internal/servicetest"
 )
 
 // wantCode wants an error of this code, whose message names every word.
@@ -33,19 +33,19 @@ func wantCode(t *testing.T, err error, code codes.Code, words ...string) {
 
 func TestAReaderWaitsForItsOwnWrite(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
-	ada := newUser("ada@example.org", "Ada")
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	ada := servicetest.NewUser("ada@example.org", "Ada")
 	answers := make(chan error, 1)
 	go func() {
-		resp, err := r.api.GetPerson(r.Context(), &directoryv1.GetPersonRequest{Id: ada.id, MinVersion: 2})
+		resp, err := r.api.GetPerson(r.Context(), &directoryv1.GetPersonRequest{Id: ada.ID, MinVersion: 2})
 		if err == nil && resp.GetPerson().GetName() != "Ada Lovelace" {
 			err = fmt.Errorf("answered with %v", resp)
 		}
 		answers <- err
 	}()
-	publish(t, rec, ada.created(t))
+	servicetest.Publish(t, rec, ada.Created(t))
 	r.CaughtUp()
-	publish(t, rec, ada.updated(t, "ada@example.org", "Ada Lovelace"))
+	servicetest.Publish(t, rec, ada.Updated(t, "ada@example.org", "Ada Lovelace"))
 	if err := <-answers; err != nil {
 		t.Error(err)
 	}
@@ -66,22 +66,23 @@ func notApplied(t *testing.T, err error) map[string]string {
 
 func TestAVersionThatIsNotThereInTimeIsToldWithItsDetails(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
-	ada, gone, broken := newUser("ada@example.org", "Ada"), newUser("gone@example.org", "Gone"), newUser("broken@example.org", "Broken")
-	rubbish := broken.created(t)
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	ada, gone := servicetest.NewUser("ada@example.org", "Ada"), servicetest.NewUser("gone@example.org", "Gone")
+	broken := servicetest.NewUser("broken@example.org", "Broken")
+	rubbish := broken.Created(t)
 	rubbish.Data = []byte{0xff}
-	publish(t, rec, ada.created(t), gone.created(t), gone.deleted(t), rubbish)
+	servicetest.Publish(t, rec, ada.Created(t), gone.Created(t), gone.Deleted(t), rubbish)
 	r.CaughtUp()
 	for _, tt := range []struct {
 		name, id    string
 		want        uint64
 		have, state string
 	}{
-		{"one version behind", ada.id, 2, "1", "behind"},
+		{"one version behind", ada.ID, 2, "1", "behind"},
 		{"never heard of", uuid.NewString(), 1, "0", "behind"},
-		{"deleted before", gone.id, 3, "2", "deleted"},
-		{"parked", broken.id, 1, "0", "parked"},
-		{"a version that no user ever has", ada.id, 1<<64 - 1, "1", "behind"},
+		{"deleted before", gone.ID, 3, "2", "deleted"},
+		{"parked", broken.ID, 1, "0", "parked"},
+		{"a version that no user ever has", ada.ID, 1<<64 - 1, "1", "behind"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -97,12 +98,12 @@ func TestAVersionThatIsNotThereInTimeIsToldWithItsDetails(t *testing.T) {
 
 func TestADeletedPersonIsNotFound(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
-	gone := newUser("gone@example.org", "Gone")
-	publish(t, rec, gone.created(t), gone.deleted(t))
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	gone := servicetest.NewUser("gone@example.org", "Gone")
+	servicetest.Publish(t, rec, gone.Created(t), gone.Deleted(t))
 	for _, v := range []uint64{2, 1, 0} { // the first waits for the deletion
-		_, err := r.api.GetPerson(r.Context(), &directoryv1.GetPersonRequest{Id: gone.id, MinVersion: v})
-		wantCode(t, err, codes.NotFound, gone.id)
+		_, err := r.api.GetPerson(r.Context(), &directoryv1.GetPersonRequest{Id: gone.ID, MinVersion: v})
+		wantCode(t, err, codes.NotFound, gone.ID)
 	}
 	_, err := r.api.GetPerson(r.Context(), &directoryv1.GetPersonRequest{Id: uuid.NewString()})
 	wantCode(t, err, codes.NotFound)
@@ -110,15 +111,15 @@ func TestADeletedPersonIsNotFound(t *testing.T) {
 
 func TestRubbishRequestsAreRefusedByTheFieldAtFault(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
-	ada := newUser("ada@example.org", "Ada")
-	publish(t, rec, ada.created(t), newUser("adam@example.org", "Adam").created(t))
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	ada := servicetest.NewUser("ada@example.org", "Ada")
+	servicetest.Publish(t, rec, ada.Created(t), servicetest.NewUser("adam@example.org", "Adam").Created(t))
 	r.CaughtUp()
-	for _, id := range []string{"", "x", ada.id + " ", "{" + ada.id + "}", "urn:uuid:" + ada.id, strings.ReplaceAll(ada.id, "-", ""), "'; DROP TABLE people"} {
+	for _, id := range []string{"", "x", ada.ID + " ", "{" + ada.ID + "}", "urn:uuid:" + ada.ID, strings.ReplaceAll(ada.ID, "-", ""), "'; DROP TABLE people"} {
 		_, err := r.api.GetPerson(r.Context(), &directoryv1.GetPersonRequest{Id: id})
 		wantCode(t, err, codes.InvalidArgument, "id")
 	}
-	if resp, err := r.api.GetPerson(r.Context(), &directoryv1.GetPersonRequest{Id: strings.ToUpper(ada.id)}); err != nil || resp.GetPerson().GetId() != ada.id {
+	if resp, err := r.api.GetPerson(r.Context(), &directoryv1.GetPersonRequest{Id: strings.ToUpper(ada.ID)}); err != nil || resp.GetPerson().GetId() != ada.ID {
 		t.Errorf("the same id in capitals: %v, %v", resp, err)
 	}
 	first, err := r.api.SearchPeople(r.Context(), &directoryv1.SearchPeopleRequest{Query: "ada", PageSize: 1})
@@ -163,9 +164,9 @@ func TestRubbishRequestsAreRefusedByTheFieldAtFault(t *testing.T) {
 
 func TestPagesOfHoldersGoToTheEnd(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
+	r := start(t, newConfig(t), servicetest.Over(rec))
 	for i := range 25 {
-		publish(t, rec, newUser("One@example.org", fmt.Sprintf("Holder %d", i)).created(t))
+		servicetest.Publish(t, rec, servicetest.NewUser("One@example.org", fmt.Sprintf("Holder %d", i)).Created(t))
 	}
 	r.CaughtUp()
 	seen := make(map[string]bool)
@@ -192,16 +193,16 @@ func TestPagesOfHoldersGoToTheEnd(t *testing.T) {
 
 func TestPagingGoesToTheEndWhilePeopleAreWritten(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
+	r := start(t, newConfig(t), servicetest.Over(rec))
 	const there = 1500
-	publish(t, rec, crowd(t, there)...)
+	servicetest.Publish(t, rec, crowd(t, there)...)
 	r.CaughtUp()
 	ctx, cancel := context.WithCancel(t.Context())
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
-			u := newUser(fmt.Sprintf("crowded%d@example.org", i), "Late")
-			if rec.Publish(ctx, topic, u.created(t), u.updated(t, u.email, "Later"), u.deleted(t)) != nil {
+			u := servicetest.NewUser(fmt.Sprintf("crowded%d@example.org", i), "Late")
+			if rec.Publish(ctx, servicetest.Topic, u.Created(t), u.Updated(t, u.Email, "Later"), u.Deleted(t)) != nil {
 				return
 			}
 		}
@@ -220,39 +221,28 @@ func TestPagingGoesToTheEndWhilePeopleAreWritten(t *testing.T) {
 	}
 }
 
-func (r *running) health(name string) healthpb.HealthCheckResponse_ServingStatus {
-	r.t.Helper()
-	resp, err := healthpb.NewHealthClient(r.Conn).Check(r.Context(), &healthpb.HealthCheckRequest{Service: name})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return resp.GetStatus()
-}
-
 func TestWithoutABrokerItStartsServesAndOnlyHealthBusTurns(t *testing.T) {
 	rec := bustest.NewRecorder()
 	cfg := newConfig(t)
-	r := start(t, cfg, over(rec))
-	publish(t, rec, newUser("ada@example.org", "Ada").created(t))
+	r := start(t, cfg, servicetest.Over(rec))
+	servicetest.Publish(t, rec, servicetest.NewUser("ada@example.org", "Ada").Created(t))
 	r.CaughtUp()
 	r.Stop()
 	rec.SetDown(true)
-	r = start(t, cfg, over(rec))
-	wantHealth := func(bus healthpb.HealthCheckResponse_ServingStatus) {
+	r = start(t, cfg, servicetest.Over(rec))
+	wantHealth := func(bus bool) {
 		t.Helper()
-		for name, want := range map[string]healthpb.HealthCheckResponse_ServingStatus{
-			"": healthpb.HealthCheckResponse_SERVING, "directory.v1.DirectoryService": healthpb.HealthCheckResponse_SERVING, "bus": bus,
-		} {
-			if got := r.health(name); got != want {
-				t.Errorf("health %q is %v, want %v", name, got, want)
+		for name, want := range map[string]bool{"": true, "directory.v1.DirectoryService": true, "bus": bus} {
+			if got := r.Serving(name); got != want {
+				t.Errorf("health %q serving: %v, want %v", name, got, want)
 			}
 		}
 	}
-	wantHealth(healthpb.HealthCheckResponse_NOT_SERVING)
+	wantHealth(false)
 	if got := r.holders("ada@example.org"); got != "Ada" {
 		t.Errorf("held by %q", got)
 	}
 	rec.SetDown(false)
 	r.CaughtUp()
-	wantHealth(healthpb.HealthCheckResponse_SERVING)
+	wantHealth(true)
 }

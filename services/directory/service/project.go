@@ -3,14 +3,12 @@ package service
 import (
 	"context"
 	"fmt"
-	"time"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/inbox"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
 	"github.com/tidings-dev/tidings/services/directory/internal/store"
+	"github.com/tidings-dev/tidings/services/internal/times"
 )
 
 // usersSource is who numbers the versions of users.
@@ -66,7 +64,7 @@ func personOf(e bus.Event) (store.Person, error) {
 func personAt(e bus.Event, u *eventsv1.User) (store.Person, error) {
 	return store.Person{
 		ID: e.Key, Version: e.Version, Email: u.GetEmail(), Name: u.GetName(),
-		CreateTime: timeOf(u.GetCreateTime()), UpdateTime: timeOf(u.GetUpdateTime()),
+		CreateTime: times.FromProto(u.GetCreateTime()), UpdateTime: times.FromProto(u.GetUpdateTime()),
 	}, sameUser(e, u.GetId())
 }
 
@@ -77,12 +75,4 @@ func sameUser(e bus.Event, id string) error {
 		return nil
 	}
 	return bus.Permanent(fmt.Errorf("directory: event %s: the message is about user %q, and the envelope about %q", e.ID, id, e.Key))
-}
-
-// timeOf returns the zero time where none is set.
-func timeOf(t *timestamppb.Timestamp) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.AsTime()
 }

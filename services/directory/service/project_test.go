@@ -15,24 +15,25 @@ import (
 	"github.com/tidings-dev/tidings/bus/bustest"
 	directoryv1 "github.com/tidings-dev/tidings/gen/directory/v1"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
+	"github.com/tidings-dev/tidings/services/internal/servicetest"
 )
 
 func TestEventsMakePeople(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
-	ada, alan := newUser("ada@example.org", "Ada Byron"), newUser("alan@example.org", "Alan Turing")
-	publish(t, rec, ada.created(t), alan.created(t), ada.updated(t, "ada@example.org", "Ada Lovelace"), alan.deleted(t))
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	ada, alan := servicetest.NewUser("ada@example.org", "Ada Byron"), servicetest.NewUser("alan@example.org", "Alan Turing")
+	servicetest.Publish(t, rec, ada.Created(t), alan.Created(t), ada.Updated(t, "ada@example.org", "Ada Lovelace"), alan.Deleted(t))
 	s := r.at(4)
 	if s.Count != 1 || s.Keys != 2 || s.Missing+s.Parked+s.Dead != 0 {
 		t.Errorf("status %+v", s)
 	}
-	got, err := r.api.GetPerson(r.Context(), &directoryv1.GetPersonRequest{Id: ada.id})
+	got, err := r.api.GetPerson(r.Context(), &directoryv1.GetPersonRequest{Id: ada.ID})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := &directoryv1.GetPersonResponse{Person: &directoryv1.Person{
-		Id: ada.id, Email: "ada@example.org", Name: "Ada Lovelace", Version: 2,
-		CreateTime: timestamppb.New(began), UpdateTime: timestamppb.New(began.Add(time.Hour)),
+		Id: ada.ID, Email: "ada@example.org", Name: "Ada Lovelace", Version: 2,
+		CreateTime: timestamppb.New(servicetest.Began()), UpdateTime: timestamppb.New(servicetest.Began().Add(time.Hour)),
 	}}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Error(diff)
@@ -44,12 +45,12 @@ func TestEventsMakePeople(t *testing.T) {
 
 func TestRedeliveredEventsChangeNothing(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
-	ada := newUser("ada@example.org", "Ada")
-	first := ada.created(t)
-	publish(t, rec, first, ada.updated(t, "ada@example.com", "Ada Lovelace"))
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	ada := servicetest.NewUser("ada@example.org", "Ada")
+	first := ada.Created(t)
+	servicetest.Publish(t, rec, first, ada.Updated(t, "ada@example.com", "Ada Lovelace"))
 	r.at(2)
-	publish(t, rec, first, first)
+	servicetest.Publish(t, rec, first, first)
 	r.CaughtUp()
 	if s := r.at(2); s.Count != 1 || r.holders("ada@example.org") != "" {
 		t.Errorf("status %+v; the old address is held by %q", s, r.holders("ada@example.org"))
@@ -60,21 +61,21 @@ func TestAFreedAddressIsFoundInWhicheverOrderTheEventsArrive(t *testing.T) {
 	for _, order := range []string{"freed first", "taken first"} {
 		t.Run(order, func(t *testing.T) {
 			rec := bustest.NewRecorder()
-			r := start(t, newConfig(t), over(rec))
-			ada, alan := newUser("one@example.org", "Ada"), newUser("alan@example.org", "Alan")
-			publish(t, rec, ada.created(t), alan.created(t))
-			frees := ada.updated(t, "ada@example.org", "Ada")
-			alan.version++ // a change of the name, which nobody tells of: his claim is the newest there is
-			takes := alan.updated(t, "ONE@example.org", "Alan")
+			r := start(t, newConfig(t), servicetest.Over(rec))
+			ada, alan := servicetest.NewUser("one@example.org", "Ada"), servicetest.NewUser("alan@example.org", "Alan")
+			servicetest.Publish(t, rec, ada.Created(t), alan.Created(t))
+			frees := ada.Updated(t, "ada@example.org", "Ada")
+			alan.Version++ // a change of the name, which nobody tells of: his claim is the newest there is
+			takes := alan.Updated(t, "ONE@example.org", "Alan")
 			if order == "freed first" {
-				publish(t, rec, frees, takes)
+				servicetest.Publish(t, rec, frees, takes)
 			} else {
-				publish(t, rec, takes)
+				servicetest.Publish(t, rec, takes)
 				r.CaughtUp()
 				if got := r.holders("one@example.org"); got != "Alan, Ada" {
 					t.Errorf("meanwhile held by %q, want both, the newest first", got)
 				}
-				publish(t, rec, frees)
+				servicetest.Publish(t, rec, frees)
 			}
 			r.CaughtUp()
 			if got := r.holders("one@example.org"); got != "Alan" {
@@ -105,15 +106,15 @@ func (r *running) allOf(query string) []*directoryv1.Person {
 func TestAnEmptiedDatabaseFillsWithTheSameContent(t *testing.T) {
 	rec := bustest.NewRecorder()
 	cfg := newConfig(t)
-	r := start(t, cfg, over(rec))
-	publish(t, rec, crowd(t, 2500)...)
+	r := start(t, cfg, servicetest.Over(rec))
+	servicetest.Publish(t, rec, crowd(t, 2500)...)
 	for i := range 50 {
-		u := newUser("user.of.old@example.org", "Old Name")
-		events := []bus.Event{u.created(t), u.updated(t, "user.renamed@example.org", "New Name")}
+		u := servicetest.NewUser("user.of.old@example.org", "Old Name")
+		events := []bus.Event{u.Created(t), u.Updated(t, "user.renamed@example.org", "New Name")}
 		if i%2 == 0 {
-			events = append(events, u.deleted(t))
+			events = append(events, u.Deleted(t))
 		}
-		publish(t, rec, events...)
+		servicetest.Publish(t, rec, events...)
 	}
 	const versions = 2500 + 25*2 + 25*3
 	r.at(versions)
@@ -124,7 +125,7 @@ func TestAnEmptiedDatabaseFillsWithTheSameContent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r = start(t, cfg, over(rec))
+	r = start(t, cfg, servicetest.Over(rec))
 	if s := r.at(versions); s.Count != 2525 || len(want) != 2525 {
 		t.Errorf("%d people before, %d after, want 2525", len(want), s.Count)
 	}
@@ -136,12 +137,12 @@ func TestAnEmptiedDatabaseFillsWithTheSameContent(t *testing.T) {
 func TestAStoppedDirectoryCatchesUp(t *testing.T) {
 	rec := bustest.NewRecorder()
 	cfg := newConfig(t)
-	r := start(t, cfg, over(rec))
-	publish(t, rec, crowd(t, 100)...)
+	r := start(t, cfg, servicetest.Over(rec))
+	servicetest.Publish(t, rec, crowd(t, 100)...)
 	r.CaughtUp()
 	r.Stop()
-	publish(t, rec, crowd(t, 3000)...)
-	r = start(t, cfg, over(rec))
+	servicetest.Publish(t, rec, crowd(t, 3000)...)
+	r = start(t, cfg, servicetest.Over(rec))
 	if s := r.CaughtUp(); s.Count != 3100 || s.Missing != 0 {
 		t.Errorf("status %+v", s)
 	}
@@ -150,24 +151,25 @@ func TestAStoppedDirectoryCatchesUp(t *testing.T) {
 // What can't be understood is parked, the others' events go on, and the next event of that user makes it right.
 func TestRubbishEventsHarmNobodyElse(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
-	ada, alan, joan := newUser("ada@example.org", "Ada"), newUser("alan@example.org", "Alan"), newUser("joan@example.org", "Joan")
-	broken := ada.created(t)
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	ada, alan := servicetest.NewUser("ada@example.org", "Ada"), servicetest.NewUser("alan@example.org", "Alan")
+	joan := servicetest.NewUser("joan@example.org", "Joan")
+	broken := ada.Created(t)
 	broken.Data = []byte("\xff\xff\xff")
-	empty := event(t, alan.id, 1, &eventsv1.UserCreated{})
-	alan.version++
-	other := event(t, joan.id, 1, &eventsv1.UserDeleted{Id: ada.id})
-	joan.version++
-	unknown := newUser("new@example.org", "New").created(t)
+	empty := servicetest.Event(t, alan.ID, 1, &eventsv1.UserCreated{})
+	alan.Version++
+	other := servicetest.Event(t, joan.ID, 1, &eventsv1.UserDeleted{Id: ada.ID})
+	joan.Version++
+	unknown := servicetest.NewUser("new@example.org", "New").Created(t)
 	unknown.Type = "users.events.v9.UserMerged"
-	json := newUser("json@example.org", "Json").created(t)
+	json := servicetest.NewUser("json@example.org", "Json").Created(t)
 	json.DataType, json.Data = "application/json", []byte(`{}`)
-	publish(t, rec, append([]bus.Event{broken, empty, other, unknown, json}, crowd(t, 20)...)...)
-	rec.PutRaw(topic, "key", []byte("this is no event"))
+	servicetest.Publish(t, rec, append([]bus.Event{broken, empty, other, unknown, json}, crowd(t, 20)...)...)
+	rec.PutRaw(servicetest.Topic, "key", []byte("this is no event"))
 	if s := r.CaughtUp(); s.Count != 20 || s.Dead != 5 {
 		t.Errorf("status %+v, want 20 people and 5 dead events", s)
 	}
-	publish(t, rec, ada.updated(t, "ada@example.org", "Ada Lovelace"), alan.updated(t, "alan@example.org", "Alan Turing"))
+	servicetest.Publish(t, rec, ada.Updated(t, "ada@example.org", "Ada Lovelace"), alan.Updated(t, "alan@example.org", "Alan Turing"))
 	r.CaughtUp()
 	if got := r.holders("ada@example.org") + ", " + r.holders("alan@example.org"); got != "Ada Lovelace, Alan Turing" {
 		t.Errorf("found %q", got)
@@ -177,11 +179,11 @@ func TestRubbishEventsHarmNobodyElse(t *testing.T) {
 // A hole in a user's history is counted, and the newest version is right all the same.
 func TestMissingVersionsAreCountedAndPassedOver(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
-	ada := newUser("ada@example.org", "Ada")
-	publish(t, rec, ada.created(t))
-	ada.version += 3
-	publish(t, rec, ada.updated(t, "ada@example.org", "Ada Lovelace"))
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	ada := servicetest.NewUser("ada@example.org", "Ada")
+	servicetest.Publish(t, rec, ada.Created(t))
+	ada.Version += 3
+	servicetest.Publish(t, rec, ada.Updated(t, "ada@example.org", "Ada Lovelace"))
 	if s := r.CaughtUp(); s.Missing != 3 || r.holders("ada@example.org") != "Ada Lovelace" {
 		t.Errorf("status %+v; held by %q", s, r.holders("ada@example.org"))
 	}

@@ -37,6 +37,7 @@ func (away) Subscribe(ctx context.Context, _ bus.Subscription, _ bus.Handler) er
 	<-ctx.Done()
 	return nil
 }
+func (away) Guarantees() bus.Guarantees  { return bus.All() }
 func (away) Close(context.Context) error { return nil }
 
 // openBus opens b, whatever the address is.

@@ -1,5 +1,6 @@
 // Package servicetest runs a service inside a test as programs run it: over loopback, with a database of its own, on
-// a bus in memory or any other.
+// a bus in memory or any other. It also holds what the tests of services have in common: users to tell of and their
+// events, a Kafka broker, a migrated database, and waiting for a condition.
 package servicetest
 
 import (
@@ -12,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/bustest"
@@ -22,7 +24,7 @@ import (
 // Soon bounds every wait for something that should happen at once, on a machine that is busy with other tests.
 const Soon = 20 * time.Second
 
-// Topic is the topic of every service in a test.
+// Topic is the topic of every service in a test, but on a broker that others use too: see [OnKafka].
 const Topic = "user_activity"
 
 // Over opens connections to rec, each its own, as services in processes of their own have.
@@ -83,21 +85,23 @@ func Start(t testing.TB, open lifecycle.OpenBus, build func(lifecycle.Env) *life
 // Until waits until the status is as asked for, and returns it; what names it for the failure.
 func (r *Running) Until(what string, is func(lifecycle.Status) bool) lifecycle.Status {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), Soon)
+	return r.Within(Soon, 2*time.Millisecond, what, is)
+}
+
+// Within is Until for what takes longer: it waits for limit, and asks once in every, for asking costs the service
+// something too.
+func (r *Running) Within(limit, every time.Duration, what string, is func(lifecycle.Status) bool) (s lifecycle.Status) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), limit)
 	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		s, err := r.Service.Status(ctx)
-		if err == nil && is(s) {
-			return s
+	Await(r.t, limit, every, "the status shows "+what, func() (bool, any) {
+		var err error
+		if s, err = r.Service.Status(ctx); err != nil {
+			return false, err
 		}
-		select {
-		case <-ctx.Done():
-			r.t.Fatalf("the status never showed %s; it is %+v, %v", what, s, err)
-		case <-tick.C:
-		}
-	}
+		return is(s), s
+	})
+	return s
 }
 
 // CaughtUp waits until everything in the log has been read, and every reaction to it performed.
@@ -111,4 +115,44 @@ func (r *Running) Context() context.Context {
 	ctx, cancel := context.WithTimeout(r.t.Context(), Soon)
 	r.t.Cleanup(cancel)
 	return ctx
+}
+
+// Serving asks for the health of a name: "" or a gRPC service, or "bus". Any answer but SERVING and NOT_SERVING fails
+// the test.
+func (r *Running) Serving(name string) bool {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), Soon)
+	defer cancel()
+	resp, err := healthpb.NewHealthClient(r.Conn).Check(ctx, &healthpb.HealthCheckRequest{Service: name})
+	if err != nil {
+		r.t.Fatalf("health %q: %v", name, err)
+	}
+	serving := resp.GetStatus() == healthpb.HealthCheckResponse_SERVING
+	if !serving && resp.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		r.t.Errorf("health %q is %v", name, resp.GetStatus())
+	}
+	return serving
+}
+
+// Await calls is until it reports true, once in every and for limit at most; then the test fails, and says what was
+// waited for and what is returned last.
+func Await(t testing.TB, limit, every time.Duration, what string, is func() (ok bool, now any)) {
+	t.Helper()
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		ok, now := is()
+		if ok {
+			return
+		}
+		select {
+		case <-deadline.C:
+			t.Fatalf("it took too long until %s; now: %+v", what, now)
+		case <-t.Context().Done():
+			t.Fatalf("the test ended before %s; now: %+v", what, now)
+		case <-tick.C:
+		}
+	}
 }

@@ -3,15 +3,14 @@ package service
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/google/uuid"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tidings-dev/tidings/bus/inbox"
 	mailerv1 "github.com/tidings-dev/tidings/gen/mailer/v1"
 	"github.com/tidings-dev/tidings/services/internal/paging"
 	"github.com/tidings-dev/tidings/services/internal/rpcerr"
+	"github.com/tidings-dev/tidings/services/internal/times"
 	"github.com/tidings-dev/tidings/services/mailer/internal/store"
 )
 
@@ -117,14 +116,6 @@ func messageProto(m store.Message) *mailerv1.Message {
 	return &mailerv1.Message{
 		EventId: m.EventID, UserId: m.UserID, To: m.To, Subject: m.Subject,
 		State: states[inbox.State(m.State)], Attempts: int32(m.Attempts), LastError: m.LastError,
-		CreateTime: timestamp(m.CreateTime), UpdateTime: timestamp(m.UpdateTime), NextAttemptTime: timestamp(m.NextTime),
+		CreateTime: times.ToProto(m.CreateTime), UpdateTime: times.ToProto(m.UpdateTime), NextAttemptTime: times.ToProto(m.NextTime),
 	}
-}
-
-// timestamp leaves a time that is not known unset.
-func timestamp(t time.Time) *timestamppb.Timestamp {
-	if t.IsZero() {
-		return nil
-	}
-	return timestamppb.New(t)
 }

@@ -8,17 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/bustest"
 	mailerv1 "github.com/tidings-dev/tidings/gen/mailer/v1"
-	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	"github.com/tidings-dev/tidings/services/internal/servicetest"
 	"github.com/tidings-dev/tidings/services/mailer/service"
@@ -83,36 +80,19 @@ func (r *running) list(req *mailerv1.ListMessagesRequest) []*mailerv1.Message {
 	}
 }
 
-func event(t *testing.T, key string, v uint64, m proto.Message) bus.Event {
-	t.Helper()
-	e, err := bus.NewEvent("/users", key, v, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
-
+// created is the event of somebody new.
 func created(t *testing.T, email, name string) bus.Event {
 	t.Helper()
-	id := uuid.Must(uuid.NewV7()).String()
-	return event(t, id, 1, &eventsv1.UserCreated{User: &eventsv1.User{Id: id, Email: email, Name: name, Version: 1}})
-}
-
-func publish(t *testing.T, rec *bustest.Recorder, events ...bus.Event) {
-	t.Helper()
-	if err := rec.Publish(t.Context(), servicetest.Topic, events...); err != nil {
-		t.Fatal(err)
-	}
+	return servicetest.NewUser(email, name).Created(t)
 }
 
 func TestANewUserIsWelcomedOnce(t *testing.T) {
 	rec := bustest.NewRecorder()
 	r := start(t, rec, newConfig(t))
-	e := created(t, "ada@example.com", "Ada Lovelace")
-	publish(t, rec, e,
-		event(t, e.Key, 2, &eventsv1.UserUpdated{User: &eventsv1.User{Id: e.Key, Email: "other@example.com", Name: "Ada", Version: 2}}),
-		event(t, e.Key, 3, &eventsv1.UserDeleted{Id: e.Key, Version: 3}))
-	publish(t, rec, e) // again
+	u := servicetest.NewUser("ada@example.com", "Ada Lovelace")
+	e := u.Created(t)
+	servicetest.Publish(t, rec, e, u.Updated(t, "other@example.com", "Ada"), u.Deleted(t))
+	servicetest.Publish(t, rec, e) // again
 	if s := r.CaughtUp(); s.Count != 1 || s.Keys != 1 || s.Versions != 3 || s.Dead != 0 {
 		t.Errorf("status %+v; want one message, and version 3 of one key", s)
 	}
@@ -142,14 +122,14 @@ func TestWhatWasSentStaysSentOverARestart(t *testing.T) {
 	rec, cfg := bustest.NewRecorder(), newConfig(t)
 	r := start(t, rec, cfg)
 	e := created(t, "ada@example.com", "Ada")
-	publish(t, rec, e)
+	servicetest.Publish(t, rec, e)
 	r.CaughtUp()
 	if err := os.Remove(filepath.Join(filepath.Dir(cfg.DB), "mailbox", e.ID+".eml")); err != nil {
 		t.Fatal(err)
 	}
 	r.Stop()
 	r = start(t, rec, cfg)
-	publish(t, rec, e, created(t, "bob@example.com", "Bob"))
+	servicetest.Publish(t, rec, e, created(t, "bob@example.com", "Bob"))
 	if s := r.CaughtUp(); s.Count != 2 {
 		t.Errorf("status %+v, want two messages", s)
 	}
@@ -163,7 +143,7 @@ func TestOldEventsMailNobody(t *testing.T) {
 	old, young := created(t, "old@example.com", "Old"), created(t, "young@example.com", "Young")
 	old.Time = time.Now().Add(-25 * time.Hour)
 	young.Time = time.Now().Add(-23 * time.Hour)
-	publish(t, rec, old, young)
+	servicetest.Publish(t, rec, old, young)
 	r := start(t, rec, newConfig(t))
 	r.CaughtUp()
 	skipped := r.list(&mailerv1.ListMessagesRequest{State: mailerv1.Message_STATE_SKIPPED})
@@ -183,7 +163,7 @@ func TestHostileNamesAndAddressesInjectNothing(t *testing.T) {
 	foreign.ID = "../../escape"
 	noAddress := created(t, "Bob <bob@example.com>, victim@example.com", "Bob")
 	injected := created(t, "a@example.com>\r\nBcc: <victim@example.com", "Ann")
-	publish(t, rec, hostile, foreign, noAddress, injected)
+	servicetest.Publish(t, rec, hostile, foreign, noAddress, injected)
 	if s := r.CaughtUp(); s.Dead != 2 {
 		t.Errorf("status %+v, want two dead", s)
 	}
@@ -216,7 +196,7 @@ func TestAMailThatCantBeSentIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := created(t, "ada@example.com", "Ada")
-	publish(t, rec, e)
+	servicetest.Publish(t, rec, e)
 	wait := func(what string, state mailerv1.Message_State) *mailerv1.Message {
 		var m *mailerv1.Message
 		r.Until(what, func(lifecycle.Status) bool {
@@ -247,7 +227,7 @@ func TestListMessagesPagesFromTheLastQueuedAndFilters(t *testing.T) {
 	for range 25 {
 		events = append(events, created(t, "x@example.com", "X"))
 	}
-	publish(t, rec, events...)
+	servicetest.Publish(t, rec, events...)
 	r.CaughtUp()
 	all := r.list(&mailerv1.ListMessagesRequest{PageSize: 4})
 	seen := map[string]bool{}
@@ -298,25 +278,17 @@ func TestWithoutABusItServesReadsAndOnlyHealthBusTurns(t *testing.T) {
 	rec := bustest.NewRecorder()
 	rec.SetDown(true)
 	r := start(t, rec, newConfig(t))
-	health := healthpb.NewHealthClient(r.Conn)
-	of := func(name string) healthpb.HealthCheckResponse_ServingStatus {
-		resp, err := health.Check(r.Context(), &healthpb.HealthCheckRequest{Service: name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.GetStatus()
-	}
 	if got := r.list(&mailerv1.ListMessagesRequest{}); len(got) != 0 {
 		t.Errorf("messages %v", got)
 	}
-	if of("") != healthpb.HealthCheckResponse_SERVING || of("bus") != healthpb.HealthCheckResponse_NOT_SERVING {
-		t.Errorf("health %v, bus %v; want SERVING and NOT_SERVING", of(""), of("bus"))
+	if !r.Serving("") || r.Serving("bus") {
+		t.Errorf("serving %v, bus %v; want true and false", r.Serving(""), r.Serving("bus"))
 	}
 	rec.SetDown(false)
-	publish(t, rec, created(t, "ada@example.com", "Ada"))
+	servicetest.Publish(t, rec, created(t, "ada@example.com", "Ada"))
 	r.CaughtUp()
-	if of("bus") != healthpb.HealthCheckResponse_SERVING {
-		t.Errorf("health bus %v, want SERVING", of("bus"))
+	if !r.Serving("bus") {
+		t.Error("health bus is NOT_SERVING")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidings-dev/tidings/bus/bustest"
 	usersv1 "github.com/tidings-dev/tidings/gen/users/v1"
+	"github.com/tidings-dev/tidings/services/internal/servicetest"
 )
 
 const nobody = "01890000-0000-7000-8000-000000000000"
@@ -33,7 +34,7 @@ func wantCode(t *testing.T, what string, err error, want codes.Code) map[string]
 }
 
 func TestGetUser(t *testing.T) {
-	r := start(t, newConfig(t), over(bustest.NewRecorder()))
+	r := start(t, newConfig(t), servicetest.Over(bustest.NewRecorder()))
 	u := r.create("ada@example.org", "Ada")
 	for _, id := range []string{u.GetId(), strings.ToUpper(u.GetId())} {
 		got, err := r.get(id, 1)
@@ -55,7 +56,7 @@ func TestGetUser(t *testing.T) {
 }
 
 func TestMinVersionSaysHowFarTheUserIs(t *testing.T) {
-	r := start(t, newConfig(t), over(bustest.NewRecorder()))
+	r := start(t, newConfig(t), servicetest.Over(bustest.NewRecorder()))
 	u, gone := r.create("ada@example.org", "Ada"), r.create("grace@example.org", "Grace")
 	r.do("DELETE", path(gone), "")
 	for _, test := range []struct {
@@ -77,7 +78,7 @@ func TestMinVersionSaysHowFarTheUserIs(t *testing.T) {
 }
 
 func TestGetUserWaitsForAVersionThatIsBeingWritten(t *testing.T) {
-	r := start(t, newConfig(t), over(bustest.NewRecorder()))
+	r := start(t, newConfig(t), servicetest.Over(bustest.NewRecorder()))
 	u := r.create("ada@example.org", "Ada")
 	type result struct {
 		user *usersv1.User
@@ -100,7 +101,7 @@ func TestGetUserWaitsForAVersionThatIsBeingWritten(t *testing.T) {
 }
 
 func TestListUsersPagesThroughAll(t *testing.T) {
-	r := start(t, newConfig(t), over(bustest.NewRecorder()))
+	r := start(t, newConfig(t), servicetest.Over(bustest.NewRecorder()))
 	var want []string
 	for i := range 23 {
 		u := r.create(fmt.Sprintf("%d@example.org", i), "A")
@@ -135,7 +136,7 @@ func TestListUsersPagesThroughAll(t *testing.T) {
 }
 
 func TestListUsersRefusesPagesThatItDidNotGive(t *testing.T) {
-	r := start(t, newConfig(t), over(bustest.NewRecorder()))
+	r := start(t, newConfig(t), servicetest.Over(bustest.NewRecorder()))
 	for _, req := range []*usersv1.ListUsersRequest{{PageSize: -1}, {PageToken: "x"}, {PageSize: -1, PageToken: "e30"}, {PageToken: strings.Repeat("A", 5000)}} {
 		_, err := r.api.ListUsers(t.Context(), req)
 		wantCode(t, req.String()[:min(len(req.String()), 60)], err, codes.InvalidArgument)

@@ -15,17 +15,17 @@ import (
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/bustest"
-	"github.com/tidings-dev/tidings/bus/embedded"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
 	"github.com/tidings-dev/tidings/services/internal/backends"
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	"github.com/tidings-dev/tidings/services/internal/program"
+	"github.com/tidings-dev/tidings/services/internal/servicetest"
 	"github.com/tidings-dev/tidings/services/users/service"
 )
 
 func TestWhatIsWrittenIsReadAndTold(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
+	r := start(t, newConfig(t), servicetest.Over(rec))
 	u := r.create("ada@example.org", "Ada Byron")
 	if a := r.do("PATCH", path(u), `{"name":"Ada Lovelace"}`); a.etag != `"2"` {
 		t.Fatalf("PATCH answers %+v", a)
@@ -43,7 +43,7 @@ func TestWhatIsWrittenIsReadAndTold(t *testing.T) {
 			t.Errorf("event %d is %+v", i, e)
 		}
 	}
-	if m := bustest.Messages[*eventsv1.UserUpdated](rec, topic); len(m) != 1 || fmt.Sprint(m[0].GetUpdateMask().GetPaths()) != "[name]" {
+	if m := bustest.Messages[*eventsv1.UserUpdated](rec, servicetest.Topic); len(m) != 1 || fmt.Sprint(m[0].GetUpdateMask().GetPaths()) != "[name]" {
 		t.Errorf("UserUpdated is %v", m)
 	}
 }
@@ -51,7 +51,7 @@ func TestWhatIsWrittenIsReadAndTold(t *testing.T) {
 func TestAWriteIsAnsweredAtOnceWhileTheBrokerIsAway(t *testing.T) {
 	rec := bustest.NewRecorder()
 	rec.SetDown(true)
-	r := start(t, newConfig(t), over(rec))
+	r := start(t, newConfig(t), servicetest.Over(rec))
 	began := time.Now()
 	for i := range 20 {
 		r.create(fmt.Sprintf("%d@example.org", i), "A")
@@ -59,21 +59,21 @@ func TestAWriteIsAnsweredAtOnceWhileTheBrokerIsAway(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("20 writes took %v", took)
 	}
-	r.status("20 unsent events", func(s lifecycle.Status) bool { return s.Count == 20 && s.Outbox.Unsent == 20 })
+	r.Until("20 unsent events", func(s lifecycle.Status) bool { return s.Count == 20 && s.Outbox.Unsent == 20 })
 	rec.SetDown(false)
 	published(t, rec, 20)
-	r.status("an empty outbox", func(s lifecycle.Status) bool { return s.Outbox.Unsent == 0 })
+	r.Until("an empty outbox", func(s lifecycle.Status) bool { return s.Outbox.Unsent == 0 })
 }
 
 func TestAfterARestartEverythingIsAsItWas(t *testing.T) {
 	rec, cfg := bustest.NewRecorder(), newConfig(t)
 	rec.SetDown(true)
-	r := start(t, cfg, over(rec))
+	r := start(t, cfg, servicetest.Over(rec))
 	ada, grace := r.create("ada@example.org", "Ada"), r.create("grace@example.org", "Grace")
 	r.do("DELETE", path(grace), "")
-	r.stop()
+	r.Stop()
 
-	r = start(t, cfg, over(rec)) // the broker is still away
+	r = start(t, cfg, servicetest.Over(rec)) // the broker is still away
 	if a := r.do("POST", "/v1/users", `{"email":"Ada@Example.org","name":"X"}`); a.status != http.StatusConflict || a.location != path(ada) {
 		t.Errorf("the address is answered %+v", a)
 	}
@@ -85,9 +85,9 @@ func TestAfterARestartEverythingIsAsItWas(t *testing.T) {
 	}
 	rec.SetDown(false)
 	checkHistories(t, r, published(t, rec, 4))
-	r.stop()
+	r.Stop()
 
-	r = start(t, cfg, over(rec))
+	r = start(t, cfg, servicetest.Over(rec))
 	r.create("grace@example.org", "Grace Hopper")
 	if n := len(published(t, rec, 5)); n != 5 {
 		t.Errorf("%d events after another start, want 5: nothing is told twice", n)
@@ -112,14 +112,14 @@ func checkHistories(t *testing.T, r *running, events []bus.Event) {
 			t.Errorf("user %s is %v, %v; the last event is %s %d", id, u, err, e.Type, e.Version)
 		}
 	}
-	r.status("the events' keys and versions", func(s lifecycle.Status) bool {
+	r.Until("the events' keys and versions", func(s lifecycle.Status) bool {
 		return s.Keys == int64(len(last)) && s.Versions == versions
 	})
 }
 
 func TestManyWritersOfOneUserGetVersionsWithoutGaps(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
+	r := start(t, newConfig(t), servicetest.Over(rec))
 	u := r.create("ada@example.org", "Ada")
 	var changed, lost atomic.Int64
 	together(16, func(i int) {
@@ -150,7 +150,7 @@ func TestManyWritersOfOneUserGetVersionsWithoutGaps(t *testing.T) {
 
 func TestOf64WhoWantOneAddressOneIsAnswered201AndTheOthersAreToldWhere(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
+	r := start(t, newConfig(t), servicetest.Over(rec))
 	answers := make([]answer, 64)
 	together(len(answers), func(i int) {
 		answers[i] = r.do("POST", "/v1/users", fmt.Sprintf(`{"email":%q,"name":"Ada"}`, []string{"ada@x.org", "ADA@X.ORG"}[i%2]))
@@ -174,7 +174,7 @@ func TestOf64WhoWantOneAddressOneIsAnswered201AndTheOthersAreToldWhere(t *testin
 
 func TestWritersOfAllKindsLeaveHistoriesWithoutGaps(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
+	r := start(t, newConfig(t), servicetest.Over(rec))
 	var written atomic.Int64
 	together(32, func(i int) {
 		u := r.create(fmt.Sprintf("%d@example.org", i), "A")
@@ -195,7 +195,7 @@ func TestWritersOfAllKindsLeaveHistoriesWithoutGaps(t *testing.T) {
 
 func TestLosingTheBrokerTurnsOnlyTheHealthOfTheBus(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
+	r := start(t, newConfig(t), servicetest.Over(rec))
 	r.health(map[string]bool{"": true, "users.v1.UserService": true, "bus": true})
 	rec.SetDown(true)
 	r.health(map[string]bool{"": true, "users.v1.UserService": true, "bus": false})
@@ -206,15 +206,15 @@ func TestLosingTheBrokerTurnsOnlyTheHealthOfTheBus(t *testing.T) {
 
 func TestStatusCountsUsersAndTombstones(t *testing.T) {
 	rec := bustest.NewRecorder()
-	r := start(t, newConfig(t), over(rec))
+	r := start(t, newConfig(t), servicetest.Over(rec))
 	ada, grace := r.create("ada@example.org", "Ada"), r.create("grace@example.org", "Grace")
 	r.do("PATCH", path(ada), `{"name":"Ada Lovelace"}`)
 	r.do("DELETE", path(grace), "")
-	r.status("one user, two keys, four versions, nothing unsent", func(s lifecycle.Status) bool {
-		return s.State == lifecycle.Serving && s.Count == 1 && s.Keys == 2 && s.Versions == 4 && s.Lag == 0 && s.Outbox.Unsent == 0 && s.Door == r.info.Door
+	r.Until("one user, two keys, four versions, nothing unsent", func(s lifecycle.Status) bool {
+		return s.State == lifecycle.Serving && s.Count == 1 && s.Keys == 2 && s.Versions == 4 && s.Lag == 0 && s.Outbox.Unsent == 0 && s.Door == r.Info.Door
 	})
-	r.stop()
-	r.status("a stopped service", func(s lifecycle.Status) bool { return s.State == lifecycle.Stopped })
+	r.Stop()
+	r.Until("a stopped service", func(s lifecycle.Status) bool { return s.State == lifecycle.Stopped })
 }
 
 func TestTheDoorsAddressInUseIsAnErrorThatNamesTheFlag(t *testing.T) {
@@ -225,7 +225,7 @@ func TestTheDoorsAddressInUseIsAnErrorThatNamesTheFlag(t *testing.T) {
 	defer l.Close()
 	cfg := newConfig(t)
 	cfg.Door = l.Addr().String()
-	svc := service.New(cfg, lifecycle.Env{Log: slog.New(slog.DiscardHandler), OpenBus: over(bustest.NewRecorder())})
+	svc := service.New(cfg, lifecycle.Env{Log: slog.New(slog.DiscardHandler), OpenBus: servicetest.Over(bustest.NewRecorder())})
 	err = svc.Run(t.Context(), func(lifecycle.Info) { t.Error("it is ready") })
 	want := "--door " + cfg.Door + " is in use; stop the other process or pass --door"
 	if err == nil || !strings.Contains(err.Error(), want) {
@@ -234,13 +234,8 @@ func TestTheDoorsAddressInUseIsAnErrorThatNamesTheFlag(t *testing.T) {
 }
 
 func TestEventsReachAKafkaTopic(t *testing.T) {
-	broker, err := embedded.StartKafka(t.Context(), embedded.KafkaConfig{Addr: "127.0.0.1:0", Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer broker.Close(context.Background())
 	cfg := newConfig(t)
-	cfg.Bus = broker.URL()
+	b := servicetest.OnKafka(t, &cfg.Common)
 	r := start(t, cfg, backends.Open)
 	const users = 50
 	together(users, func(i int) {
@@ -248,22 +243,17 @@ func TestEventsReachAKafkaTopic(t *testing.T) {
 		r.do("PATCH", path(u), `{"name":"B"}`)
 		r.do("DELETE", path(u), "")
 	})
-	r.status("an empty outbox", func(s lifecycle.Status) bool { return s.Outbox.Unsent == 0 })
-	checkHistories(t, r, consume(t, broker.URL(), 3*users))
+	r.Until("an empty outbox", func(s lifecycle.Status) bool { return s.Outbox.Unsent == 0 })
+	checkHistories(t, r, consume(t, b, cfg.Topic, 3*users))
 }
 
-// consume reads n events of the topic as a service would.
-func consume(t *testing.T, url string, n int) []bus.Event {
+// consume reads n events of a topic as a service would.
+func consume(t *testing.T, b bus.Bus, topic string, n int) []bus.Event {
 	t.Helper()
-	b, err := backends.Open(t.Context(), url, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close(context.Background())
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	var events []bus.Event
-	err = b.Subscribe(ctx, bus.Subscription{Group: "test", Topics: []string{topic}}, func(_ context.Context, d bus.Delivery) error {
+	err := b.Subscribe(ctx, bus.Subscription{Group: "test", Topics: []string{topic}}, func(_ context.Context, d bus.Delivery) error {
 		if events = append(events, d.Events...); len(events) >= n {
 			cancel()
 		}

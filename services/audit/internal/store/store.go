@@ -6,8 +6,10 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
-	"math"
 	"time"
+
+	"github.com/tidings-dev/tidings/services/internal/rows"
+	"github.com/tidings-dev/tidings/services/internal/times"
 )
 
 // Migrations holds the tables' goose migrations: migrations/<dialect>/*.sql.
@@ -36,12 +38,12 @@ type Place struct {
 // Store is the audit's database. It is safe for concurrent use.
 type Store struct {
 	db     *sql.DB
-	insert manyRows
+	insert rows.Statement
 }
 
 // New makes a store of a database that has been migrated.
 func New(db *sql.DB) *Store {
-	return &Store{db: db, insert: newManyRows(9, `INSERT INTO events
+	return &Store{db: db, insert: rows.New(9, `INSERT INTO events
 		(user_id, version, source, event_id, type, time, data_type, data, extensions) VALUES `, ` ON CONFLICT DO NOTHING`)}
 }
 
@@ -96,9 +98,7 @@ func scanEvent(rows *sql.Rows) (Event, error) {
 	var at sql.NullInt64
 	var extensions []byte
 	err := rows.Scan(&e.UserID, &e.Version, &e.Source, &e.EventID, &e.Type, &at, &e.DataType, &e.Data, &extensions)
-	if err == nil && at.Valid {
-		e.Time = time.Unix(0, at.Int64).UTC()
-	}
+	e.Time = times.FromNanos(at)
 	if err == nil && extensions != nil {
 		err = json.Unmarshal(extensions, &e.Extensions)
 	}
@@ -124,23 +124,4 @@ func (s *Store) EstimateOf(ctx context.Context, userID string) (int64, error) {
 		return 0, fmt.Errorf("store: estimate of %q: %w", userID, err)
 	}
 	return n, nil
-}
-
-// What nanoseconds since 1970 can hold: the years 1678 to 2261.
-var (
-	earliest = time.Unix(0, math.MinInt64)
-	latest   = time.Unix(0, math.MaxInt64)
-)
-
-// toNanos returns t for a column: NULL for the zero time, the nearest that fits for one that doesn't.
-func toNanos(t time.Time) sql.NullInt64 {
-	switch {
-	case t.IsZero():
-		return sql.NullInt64{}
-	case t.Before(earliest):
-		t = earliest
-	case t.After(latest):
-		t = latest
-	}
-	return sql.NullInt64{Int64: t.UnixNano(), Valid: true}
 }

@@ -3,10 +3,8 @@ package store_test
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/tidings-dev/tidings/services/audit/internal/store"
 	"github.com/tidings-dev/tidings/services/internal/database"
+	"github.com/tidings-dev/tidings/services/internal/servicetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,18 +28,7 @@ type fixture struct {
 
 func open(t testing.TB) *fixture {
 	t.Helper()
-	db, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := db.Migrate(t.Context(), store.Migrations); err != nil {
-		t.Fatal(err)
-	}
+	db := servicetest.Database(t, "audit", store.Migrations)
 	return &fixture{store.New(db.DB), t, db}
 }
 
@@ -152,7 +140,7 @@ func TestAHistoryIsInOrderOfVersionsWhateverTheOrderOfComing(t *testing.T) {
 		events = append(events, at("ada", v), at("alan", v))
 	}
 	rand.New(rand.NewPCG(1, 2)).Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
-	for batch := range slices.Chunk(events, 111) { // each is made of chunks of every size
+	for batch := range slices.Chunk(events, 221) { // each is made of chunks of every size
 		f.add(batch...)
 	}
 	for _, limit := range []int{1, 7, 249, 250, 251} {

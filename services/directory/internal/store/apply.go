@@ -3,11 +3,22 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/tidings-dev/tidings/services/internal/rows"
+	"github.com/tidings-dev/tidings/services/internal/times"
 )
+
+// Tx is what a change needs of a transaction.
+type Tx interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
 
 // segmentPeople is how many people's terms share a segment of the index. More makes writing slower and searching
 // faster. A change needs a migration that builds the index anew: in which segment the terms of a person stand follows
@@ -16,23 +27,23 @@ const segmentPeople = 10_000
 
 // statements are those with many rows.
 type statements struct {
-	known       manyRows // what is there of these ids
-	people      manyRows
-	addTerms    manyRows
-	removeTerms manyRows
-	segments    manyRows
+	known       rows.Statement // what is there of these ids
+	people      rows.Statement
+	addTerms    rows.Statement
+	removeTerms rows.Statement
+	segments    rows.Statement
 }
 
 // newStatements writes out the texts, once for a store.
 func newStatements() statements {
 	return statements{
-		known: newManyRows(1, `SELECT id, no, version, deleted, terms FROM people WHERE id IN (`, `)`),
-		people: newManyRows(9, `INSERT INTO people (no, id, version, deleted, email, name, create_time, update_time, terms) VALUES `,
+		known: rows.New(1, `SELECT id, no, version, deleted, terms FROM people WHERE id IN (`, `)`),
+		people: rows.New(9, `INSERT INTO people (no, id, version, deleted, email, name, create_time, update_time, terms) VALUES `,
 			` ON CONFLICT (id) DO UPDATE SET version = excluded.version, deleted = excluded.deleted, email = excluded.email,
 			name = excluded.name, create_time = excluded.create_time, update_time = excluded.update_time, terms = excluded.terms`),
-		addTerms:    newManyRows(3, `INSERT INTO terms (segment, term, person) VALUES `, ` ON CONFLICT DO NOTHING`),
-		removeTerms: newManyRows(3, `DELETE FROM terms WHERE (segment, term, person) IN (VALUES `, `)`),
-		segments: newManyRows(2, `INSERT INTO segments (segment, people) VALUES `,
+		addTerms:    rows.New(3, `INSERT INTO terms (segment, term, person) VALUES `, ` ON CONFLICT DO NOTHING`),
+		removeTerms: rows.New(3, `DELETE FROM terms WHERE (segment, term, person) IN (VALUES `, `)`),
+		segments: rows.New(2, `INSERT INTO segments (segment, people) VALUES `,
 			` ON CONFLICT (segment) DO UPDATE SET people = segments.people + excluded.people`),
 	}
 }
@@ -101,7 +112,7 @@ func (a *apply) readKnown(ctx context.Context) error {
 	}
 	// It is read for new people too, of whom there is nothing: whether one is new is for the table to say, not for the
 	// type of the event, and it costs a tenth of the whole.
-	err := a.many.known.query(ctx, a.tx, ids, func(row scanner) error {
+	err := a.many.known.Query(ctx, a.tx, ids, func(row *sql.Rows) error {
 		var id, terms string
 		var c change
 		if err := row.Scan(&id, &c.no, &c.oldVersion, &c.wasDeleted, &terms); err != nil {
@@ -147,7 +158,7 @@ func (a *apply) number(ctx context.Context) error {
 // storePeople writes the rows of the people, and notes who has come and who has gone in which segment. Nothing that
 // says who a deleted one was is kept, whatever the event said.
 func (a *apply) storePeople(ctx context.Context) error {
-	args := a.take(len(a.changes) * a.many.people.cols)
+	args := a.take(len(a.changes) * a.many.people.Cols())
 	for i := range a.changes {
 		c := &a.changes[i]
 		p := *c.Person
@@ -157,7 +168,7 @@ func (a *apply) storePeople(ctx context.Context) error {
 			c.terms = termsOf(p.Email, p.Name)
 		}
 		args = append(args, c.no, p.ID, int64(p.Version), p.Deleted, p.Email, p.Name,
-			toNanos(p.CreateTime), toNanos(p.UpdateTime), joinTerms(c.terms))
+			times.ToNanos(p.CreateTime), times.ToNanos(p.UpdateTime), joinTerms(c.terms))
 		switch {
 		case c.wasDeleted && !p.Deleted:
 			a.count[segmentOf(c.no)]++
@@ -165,7 +176,8 @@ func (a *apply) storePeople(ctx context.Context) error {
 			a.count[segmentOf(c.no)]--
 		}
 	}
-	return a.many.people.exec(ctx, a.tx, args)
+	_, err := a.many.people.Exec(ctx, a.tx, args)
+	return err
 }
 
 // storeTerms writes what has changed between old terms and new ones, in the order of the index.
@@ -203,27 +215,29 @@ func (c *change) appendMissing(to []entry, in, notIn []string) []entry {
 }
 
 // execEntries runs a statement for rows of the index, in the order of the index: neighbours share a page.
-func (a *apply) execEntries(ctx context.Context, m *manyRows, entries []entry) error {
+func (a *apply) execEntries(ctx context.Context, m *rows.Statement, entries []entry) error {
 	slices.SortFunc(entries, func(x, y entry) int {
 		return cmp.Or(cmp.Compare(x.segment, y.segment), strings.Compare(x.term, y.term), cmp.Compare(x.person, y.person))
 	})
-	args := a.take(len(entries) * m.cols)
+	args := a.take(len(entries) * m.Cols())
 	for _, e := range entries {
 		args = append(args, e.segment, e.term, e.person)
 	}
-	return m.exec(ctx, a.tx, args)
+	_, err := m.Exec(ctx, a.tx, args)
+	return err
 }
 
 // storeSegments adds what has been noted to the segments' counts, in their order, so that two transactions that lock
 // the same ones never wait for one another in a circle.
 func (a *apply) storeSegments(ctx context.Context) error {
-	args := a.take(len(a.count) * a.many.segments.cols)
+	args := a.take(len(a.count) * a.many.segments.Cols())
 	for _, segment := range slices.Sorted(maps.Keys(a.count)) {
 		if n := a.count[segment]; n != 0 {
 			args = append(args, segment, n)
 		}
 	}
-	return a.many.segments.exec(ctx, a.tx, args)
+	_, err := a.many.segments.Exec(ctx, a.tx, args)
+	return err
 }
 
 // take returns an empty slice with room for n arguments, on memory that the steps share.

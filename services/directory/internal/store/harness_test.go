@@ -2,8 +2,6 @@ package store_test
 
 import (
 	"fmt"
-	"log/slog"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/tidings-dev/tidings/services/directory/internal/store"
 	"github.com/tidings-dev/tidings/services/internal/database"
+	"github.com/tidings-dev/tidings/services/internal/servicetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,18 +25,7 @@ type fixture struct {
 
 func open(t testing.TB) *fixture {
 	t.Helper()
-	db, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "directory.db"), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := db.Migrate(t.Context(), store.Migrations); err != nil {
-		t.Fatal(err)
-	}
+	db := servicetest.Database(t, "directory", store.Migrations)
 	return &fixture{store.New(db.DB), t, db}
 }
 

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+
+	"github.com/tidings-dev/tidings/services/internal/times"
 )
 
 // Place is where a match stands in the order of a search.
@@ -151,7 +153,7 @@ type Holder struct {
 }
 
 // HolderOf returns p's place.
-func HolderOf(p Person) Holder { return Holder{toNanos(p.UpdateTime).Int64, p.ID} }
+func HolderOf(p Person) Holder { return Holder{times.ToNanos(p.UpdateTime).Int64, p.ID} }
 
 // before reports whether h stands before other.
 func (h Holder) before(other Holder) bool {

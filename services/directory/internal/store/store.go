@@ -6,8 +6,9 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"math"
 	"time"
+
+	"github.com/tidings-dev/tidings/services/internal/times"
 )
 
 // Migrations holds the tables' goose migrations: migrations/<dialect>/*.sql.
@@ -75,7 +76,7 @@ func scanPerson(row scanner, rest ...any) (Person, error) {
 	var created, updated sql.NullInt64
 	dest := append([]any{&p.ID, &p.Version, &p.Deleted, &p.Email, &p.Name, &created, &updated}, rest...)
 	err := row.Scan(dest...)
-	p.CreateTime, p.UpdateTime = fromNanos(created), fromNanos(updated)
+	p.CreateTime, p.UpdateTime = times.FromNanos(created), times.FromNanos(updated)
 	return p, err
 }
 
@@ -92,31 +93,4 @@ func (s *Store) eachRow(ctx context.Context, scan func(rows *sql.Rows) (more boo
 		}
 	}
 	return rows.Err()
-}
-
-// What nanoseconds since 1970 can hold: the years 1678 to 2261.
-var (
-	earliest = time.Unix(0, math.MinInt64)
-	latest   = time.Unix(0, math.MaxInt64)
-)
-
-// toNanos returns t for a column: NULL for the zero time, the nearest that fits for one that doesn't.
-func toNanos(t time.Time) sql.NullInt64 {
-	switch {
-	case t.IsZero():
-		return sql.NullInt64{}
-	case t.Before(earliest):
-		t = earliest
-	case t.After(latest):
-		t = latest
-	}
-	return sql.NullInt64{Int64: t.UnixNano(), Valid: true}
-}
-
-// fromNanos is the inverse of toNanos, in UTC.
-func fromNanos(n sql.NullInt64) time.Time {
-	if !n.Valid {
-		return time.Time{}
-	}
-	return time.Unix(0, n.Int64).UTC()
 }

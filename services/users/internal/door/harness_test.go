@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/tidings-dev/tidings/bus/outbox"
 	usersv1 "github.com/tidings-dev/tidings/gen/users/v1"
 	"github.com/tidings-dev/tidings/services/internal/database"
+	"github.com/tidings-dev/tidings/services/internal/servicetest"
 	"github.com/tidings-dev/tidings/services/users/internal/store"
 )
 
@@ -31,18 +31,7 @@ func openStore(t testing.TB) *store.Store {
 
 func openDatabase(t testing.TB) (*store.Store, *database.DB) {
 	t.Helper()
-	db, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "users.db"), discard())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := db.Migrate(t.Context(), store.Migrations); err != nil {
-		t.Fatal(err)
-	}
+	db := servicetest.Database(t, "users", store.Migrations)
 	ob, err := outbox.New(t.Context(), db.DB)
 	if err != nil {
 		t.Fatal(err)
@@ -209,12 +198,7 @@ func listen(t testing.TB) net.Listener {
 // waitUntil waits for a condition, for 10 s at most.
 func waitUntil(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("it took too long until %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	servicetest.Await(t, 10*time.Second, time.Millisecond, what, func() (bool, any) { return is(), "not yet" })
 }
 
 // lockedBuffer is a buffer that a log may be written to from many goroutines.

@@ -2,8 +2,6 @@ package store_test
 
 import (
 	"context"
-	"log/slog"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/tidings-dev/tidings/bus/bustest"
 	"github.com/tidings-dev/tidings/bus/outbox"
 	"github.com/tidings-dev/tidings/services/internal/database"
+	"github.com/tidings-dev/tidings/services/internal/servicetest"
 	"github.com/tidings-dev/tidings/services/users/internal/store"
 )
 
@@ -31,18 +30,7 @@ type fixture struct {
 // open makes a store; set may change its Config.
 func open(t testing.TB, set func(*store.Config)) *fixture {
 	t.Helper()
-	db, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "users.db"), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := db.Migrate(t.Context(), store.Migrations); err != nil {
-		t.Fatal(err)
-	}
+	db := servicetest.Database(t, "users", store.Migrations)
 	ob, err := outbox.New(t.Context(), db.DB)
 	if err != nil {
 		t.Fatal(err)
