@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -173,7 +174,7 @@ func (s *stack) mailbox(t *testing.T) map[string]time.Time {
 
 func openBus(t *testing.T, url string) bus.Bus {
 	t.Helper()
-	b, err := bus.Open(t.Context(), url, kafka.Backend())
+	b, err := bus.Open(t.Context(), url, kafka.Backend(), bus.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}

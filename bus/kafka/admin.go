@@ -1,0 +1,252 @@
+package kafka
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/tidings-dev/tidings/bus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// requestTimeout bounds one question to the broker; whoever has to have the answer asks again.
+const requestTimeout = 5 * time.Second
+
+// Questions are asked again after a fiftieth of a second, growing to a second.
+const (
+	firstAgain   = 20 * time.Millisecond
+	longestAgain = time.Second
+)
+
+// admin asks the broker what librdkafka can't or won't tell: what it can do, and how topics stand.
+type admin struct {
+	cl  *kgo.Client
+	adm *kadm.Client
+	log *throttle
+}
+
+// newAdmin connects to nothing.
+func newAdmin(s settings, log *throttle) (*admin, error) {
+	opts, err := s.admin()
+	if err != nil {
+		return nil, err
+	}
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &admin{cl: cl, adm: kadm.NewClient(cl), log: log}, nil
+}
+
+func (a *admin) close() { a.cl.Close() }
+
+// errPermanent marks an answer that no further asking will change.
+type errPermanent struct{ error }
+
+func (e errPermanent) Unwrap() error { return e.error }
+
+// insist asks until there is an answer or ctx ends, and returns ctx's error then. An errPermanent ends it at once.
+// It logs what is being waited for, now and then.
+func (a *admin) insist(ctx context.Context, what string, ask func(context.Context) error) error {
+	delays := &backoff.ExponentialBackOff{InitialInterval: firstAgain, MaxInterval: longestAgain, Multiplier: 2, RandomizationFactor: 0.2}
+	delays.Reset()
+	for {
+		err := a.once(ctx, ask)
+		var permanent errPermanent
+		switch {
+		case err == nil:
+			a.log.again(what)
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.As(err, &permanent):
+			return permanent.error
+		}
+		if !errors.Is(err, errNotYet) {
+			a.log.Log(slog.LevelWarn, what, "waiting for the broker: "+what, "err", err)
+		}
+		if !sleep(ctx, delays.NextBackOff()) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (a *admin) once(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return ask(ctx)
+}
+
+// sleep waits for d, and reports whether ctx is still alive then.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// ping asks something that any broker can answer.
+func (a *admin) ping(ctx context.Context) error {
+	_, err := a.adm.BrokerMetadata(ctx)
+	return err
+}
+
+// groupVersion is the feature that says whether a cluster that knows KIP-848 groups has them switched on.
+const groupVersion = "group.version"
+
+// consumerProtocol reports whether every broker serves KIP-848 groups. It has to be asked: where one doesn't, a
+// consumer of that protocol waits for ever, without an error.
+func (a *admin) consumerProtocol(ctx context.Context) (bool, error) {
+	all, err := a.adm.ApiVersions(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, v := range all {
+		if v.Err != nil {
+			return false, fmt.Errorf("broker %d: %w", v.NodeID, v.Err)
+		}
+		if _, ok := v.KeyMaxVersion(kmsg.ConsumerGroupHeartbeat.Int16()); !ok || groupsOff(v.Raw()) {
+			return false, nil
+		}
+	}
+	return len(all) > 0, nil
+}
+
+// groupsOff reports whether the broker supports the feature and has it finalized at a level below 1. A broker that
+// doesn't speak of it at all (the embedded one) is taken at its API list.
+func groupsOff(v *kmsg.ApiVersionsResponse) bool {
+	knows := slices.ContainsFunc(v.SupportedFeatures, func(f kmsg.ApiVersionsResponseSupportedFeature) bool {
+		return f.Name == groupVersion
+	})
+	on := slices.ContainsFunc(v.FinalizedFeatures, func(f kmsg.ApiVersionsResponseFinalizedFeature) bool {
+		return f.Name == groupVersion && f.MaxVersionLevel >= 1
+	})
+	return knows && !on
+}
+
+// describe returns what the broker knows of the topics; those that don't exist are left out.
+func (a *admin) describe(ctx context.Context, topics ...string) (kadm.TopicDetails, error) {
+	if len(topics) == 0 { // which the broker would take for all there are
+		return nil, nil
+	}
+	found, err := a.adm.ListTopics(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	for name, t := range found {
+		switch {
+		case errors.Is(t.Err, kerr.UnknownTopicOrPartition):
+			delete(found, name)
+		case t.Err != nil:
+			return nil, fmt.Errorf("topic %q: %w", name, t.Err)
+		}
+	}
+	return found, nil
+}
+
+// partitions lists the partitions of the topics in order, each with its bounds and with where start begins.
+// Topics that don't exist are left out.
+func (a *admin) partitions(ctx context.Context, start bus.Start, topics ...string) ([]bus.Partition, error) {
+	found, err := a.describe(ctx, topics...)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	names := slices.Sorted(maps.Keys(found))
+	// The ends are asked for last, so that nothing else is beyond them.
+	first, err := a.adm.ListStartOffsets(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	var since kadm.ListedOffsets
+	if t, ok := start.Time(); ok {
+		if since, err = a.adm.ListOffsetsAfterMilli(ctx, t.UnixMilli(), names...); err != nil {
+			return nil, err
+		}
+	}
+	next, err := a.adm.ListEndOffsets(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	return bounds(found, start, first, since, next)
+}
+
+// bounds puts together what was asked for piece by piece.
+func bounds(found kadm.TopicDetails, start bus.Start, first, since, next kadm.ListedOffsets) ([]bus.Partition, error) {
+	var parts []bus.Partition
+	for _, topic := range found {
+		for number := range topic.Partitions {
+			p := bus.Partition{Position: bus.Position{Topic: topic.Topic, Log: topic.ID.String(), Partition: number}}
+			var err error
+			if p.First, err = offset(first, topic.Topic, number); err != nil {
+				return nil, err
+			}
+			if p.Next, err = offset(next, topic.Topic, number); err != nil {
+				return nil, err
+			}
+			p.Offset = p.First
+			if start.IsLatest() {
+				p.Offset = p.Next
+			} else if since != nil {
+				if p.Offset, err = offset(since, topic.Topic, number); err != nil {
+					return nil, err
+				}
+				if p.Offset < 0 { // nothing that late
+					p.Offset = p.Next
+				}
+				p.Offset = min(max(p.Offset, p.First), p.Next)
+			}
+			parts = append(parts, p)
+		}
+	}
+	slices.SortFunc(parts, func(a, b bus.Partition) int { return comparePositions(a.Position, b.Position) })
+	return parts, nil
+}
+
+func offset(l kadm.ListedOffsets, topic string, partition int32) (int64, error) {
+	o, ok := l.Lookup(topic, partition)
+	if !ok {
+		return 0, fmt.Errorf("topic %q: the broker told no offset of partition %d", topic, partition)
+	}
+	if o.Err != nil {
+		return 0, fmt.Errorf("topic %q: partition %d: %w", topic, partition, o.Err)
+	}
+	return o.Offset, nil
+}
+
+func comparePositions(a, b bus.Position) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+}
+
+// committed returns the group's own offsets at the broker, of those partitions where it has any.
+func (a *admin) committed(ctx context.Context, group string, topics []string) (map[key]int64, error) {
+	all, err := a.adm.FetchOffsetsForTopics(ctx, group, topics...)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	offsets := make(map[key]int64)
+	for _, o := range all.Sorted() {
+		if o.Err != nil {
+			return nil, fmt.Errorf("topic %q, partition %d: %w", o.Topic, o.Partition, o.Err)
+		}
+		if o.At >= 0 { // else the broker just lists it
+			offsets[key{o.Topic, o.Partition}] = o.At
+		}
+	}
+	return offsets, nil
+}

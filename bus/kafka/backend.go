@@ -1,0 +1,204 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tidings-dev/tidings/bus"
+)
+
+// Backend answers to kafka:// URLs; pass it to [bus.Open].
+func Backend() bus.Backend {
+	return bus.Backend{Schemes: []string{"kafka"}, Open: open}
+}
+
+// connection is a bus.Bus over one Kafka cluster.
+type connection struct {
+	set       settings
+	log       *slog.Logger
+	throttle  *throttle
+	admin     *admin
+	topics    *topics
+	producers *producers
+
+	// ctx ends when Close gives up waiting.
+	ctx  context.Context
+	stop context.CancelCauseFunc
+
+	mu      sync.Mutex
+	closed  bool
+	calls   sync.WaitGroup // Publish and Subscribe calls
+	leaving sync.WaitGroup // consumers that take long to close
+}
+
+// open checks the URL and connects to nothing yet.
+func open(_ context.Context, u *url.URL, log *slog.Logger) (bus.Bus, error) {
+	set, err := parseSettings(u)
+	if err != nil {
+		return nil, err
+	}
+	throttle := newThrottle(log)
+	admin, err := newAdmin(set, throttle)
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{
+		set: set, log: log, throttle: throttle, admin: admin,
+		topics:    newTopics(admin, set, log),
+		producers: &producers{set: set, log: throttle},
+	}
+	c.ctx, c.stop = context.WithCancelCause(context.Background())
+	log.Info("kafka: effective settings", "settings", set.String())
+	return c, nil
+}
+
+// enter counts a call in; it refuses once Close has begun.
+func (c *connection) enter() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return bus.ErrClosed
+	}
+	c.calls.Add(1)
+	return nil
+}
+
+// bound ends ctx when Close gives up waiting, too.
+func (c *connection) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// Publish implements bus.Publisher.
+func (c *connection) Publish(ctx context.Context, name string, events ...bus.Event) error {
+	if err := c.enter(); err != nil {
+		return err
+	}
+	defer c.calls.Done()
+	t, err := c.publishTopic(ctx, name)
+	if err != nil {
+		return allFailed(name, len(events), err)
+	}
+	p, err := c.producers.acquire()
+	if err != nil {
+		return allFailed(name, len(events), err)
+	}
+	defer p.calls.Done()
+	marks := c.topics.marks(t.id, name, nil)
+	err = publish(ctx, p, c.topics, t, events)
+	if !c.topics.acked(t.id, name, marks, events) {
+		c.rename(ctx, name, events)
+	}
+	if err != nil {
+		c.topics.forget(name) // it may be another topic by now
+	}
+	return err
+}
+
+// rename corrects the id of the topic where events were stored: it was deleted and made anew since it was looked at.
+func (c *connection) rename(ctx context.Context, name string, events []bus.Event) {
+	c.topics.forget(name)
+	t, err := c.publishTopic(ctx, name)
+	for i := range events {
+		if at := &events[i].At; at.Topic != "" {
+			at.Log = t.id // unknown, where the caller has no time to find out
+		}
+	}
+	if err == nil {
+		c.topics.acked(t.id, name, nil, events)
+	}
+}
+
+func (c *connection) publishTopic(ctx context.Context, name string) (topic, error) {
+	if t, ok := c.topics.fresh(name); ok {
+		return t, nil
+	}
+	if err := checkName(name); err != nil {
+		return topic{}, err
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	return c.topics.ready(ctx, name)
+}
+
+func allFailed(topic string, n int, err error) error {
+	failed := make(map[int]error, n)
+	for i := range n {
+		failed[i] = err
+	}
+	return &bus.PublishError{Topic: topic, Failed: failed}
+}
+
+// Partitions implements bus.Inspector.
+func (c *connection) Partitions(ctx context.Context, topics ...string) ([]bus.Partition, error) {
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
+	defer c.calls.Done()
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	names := slices.Compact(slices.Sorted(slices.Values(topics)))
+	var parts []bus.Partition
+	err := c.admin.insist(ctx, "partitions", func(ctx context.Context) (err error) {
+		parts, err = c.admin.partitions(ctx, bus.Earliest(), names...)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bus: partitions: %w", err)
+	}
+	return parts, nil
+}
+
+// Guarantees implements bus.Bus.
+func (c *connection) Guarantees() bus.Guarantees {
+	g := bus.All()
+	g.Durable = c.set.acks == "all"
+	g.Replayable = c.topics.replayable()
+	return g
+}
+
+// Close implements bus.Bus.
+func (c *connection) Close(ctx context.Context) error {
+	c.mu.Lock()
+	first := !c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if !first {
+		return nil
+	}
+	waited := wait(ctx, "calls are still in flight", c.calls.Wait)
+	// Whoever still waits for a broker hears that it is over, and what the producer holds is given up.
+	c.stop(bus.ErrClosed)
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	defer cancel()
+	err := errors.Join(waited,
+		wait(late, "calls and the producer are still ending", func() { c.producers.close(); c.calls.Wait() }),
+		wait(ctx, "consumers are still leaving their groups", c.leaving.Wait))
+	c.admin.close()
+	return err
+}
+
+// closeTime bounds what Close does after its context has ended.
+const closeTime = 10 * time.Second
+
+// wait waits for f until ctx ends; f goes on then.
+func wait(ctx context.Context, what string, f func()) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("bus: close: %s: %w", what, context.Cause(ctx))
+	}
+}

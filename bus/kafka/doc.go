@@ -1,0 +1,60 @@
+// Package kafka is the bus over Apache Kafka, and over whatever else speaks its protocol, such as the broker of
+// bus/embedded. Pass [Backend] to [bus.Open]:
+//
+//	b, err := bus.Open(ctx, "kafka://one:9092,two:9092?linger=1", kafka.Backend())
+//
+// It is the only package that links librdkafka, and needs cgo and a C compiler.
+//
+// # What it promises
+//
+// Durable: Publish returns once all in-sync replicas have an event. How many those are is the topic's business: for
+// a broker that must not lose, replication 3, min.insync.replicas=2 and no unclean election. With acks=1 only the
+// leader has it, and the bus is not Durable.
+//
+// OrderedByKey: the producer is idempotent and stops at the first failure that would leave a gap, so that neither
+// retries nor failures reorder, double or skip events of a key. What was then not acknowledged is reported, and the
+// next call has a new producer. Keys are spread over partitions as by Java's client (murmur2). Adding partitions
+// to a topic moves keys, and breaks their order once.
+//
+// Replayable: topics are made with retention.ms=-1, retention.bytes=-1 and cleanup.policy=delete. One that exists is
+// taken as it is; where it differs that is logged, and where it doesn't keep everything the bus is not Replayable.
+//
+// Groups: Kafka's own, by the newer protocol (KIP-848) where every broker offers it, else classic with
+// cooperative-sticky assignment. Which one is logged.
+//
+// # Delivery
+//
+// An event is delivered at least once. With Subscription.Resume the reader's own database says where to read on, at
+// each assignment, and the offsets that are committed at the broker (each second) are only there to be looked at.
+// Without it they are where the next member begins. The client itself never chooses an offset: where the log no
+// longer holds the position, OnGap hears of it and Resume is asked again.
+//
+// While a delivery is handled the next two are read ahead. Before partitions go to another member the delivery in
+// hand may finish, for as long as the parameter drain says; then its context ends, and what is left of it is
+// delivered again without them. A member that was cut off and doesn't know it yet may handle what another one
+// handles already: a reader that must not do so checks its positions in its own transaction, as bus/inbox does.
+//
+// # Parameters
+//
+//	acks                all (default) or 1
+//	linger              how long to wait for more events to send together; default 0
+//	partitions          of topics that are made; default 12
+//	replication         of topics that are made; default is the broker's
+//	client.id           default tidings
+//	group.protocol      auto (default), consumer or classic
+//	max.poll.interval   how long the client may be stuck before the group goes on without it; default 5m
+//	drain               how long a delivery in hand may take when it has to end; default 5s
+//	security.protocol   plaintext (default), ssl, sasl_plaintext or sasl_ssl
+//	ssl.ca.location     file with the certificates to trust; default is the system's
+//	sasl.mechanism      SCRAM-SHA-512 (default), SCRAM-SHA-256 or PLAIN
+//	sasl.username
+//	sasl.password.file  else the environment variable TIDINGS_KAFKA_PASSWORD
+//
+// Durations are like 250ms, or a bare number of milliseconds. The effective settings are logged by Open, at the info
+// level.
+//
+// # Memory
+//
+// The producer holds 64 MB of events at most, then Publish waits. A subscription holds 32 MB that are fetched and
+// not yet read (one fetch may go past it, by up to 16 MB), and three deliveries.
+package kafka

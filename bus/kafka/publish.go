@@ -1,0 +1,165 @@
+package kafka
+
+import (
+	"context"
+	"time"
+
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/tidings-dev/tidings/bus"
+)
+
+// fullWait is how long Publish waits before it offers an event again to a queue that is full.
+const fullWait = 2 * time.Millisecond
+
+// recheck is how long Publish waits before it looks whether the topic is still there. librdkafka would wait half a
+// minute for one that was deleted to appear again by itself.
+const recheck = 2 * time.Second
+
+// publishing is one call of Publish.
+type publishing struct {
+	p      *producer
+	topics *topics
+	topic  topic
+	events []bus.Event
+	// reports has room for all events of the call, so that the producer never waits for a call that has ended.
+	reports chan ck.Event
+	pending int // sent and not reported
+	failed  map[int]error
+}
+
+// publish sends events and waits for what becomes of each. p must have been acquired.
+func publish(ctx context.Context, p *producer, ts *topics, t topic, events []bus.Event) error {
+	c := &publishing{p: p, topics: ts, topic: t, events: events, reports: make(chan ck.Event, len(events))}
+	c.send(ctx)
+	c.wait(ctx)
+	if len(c.failed) > 0 {
+		return &bus.PublishError{Topic: t.name, Failed: c.failed}
+	}
+	return nil
+}
+
+// send hands events to the producer, in order. At the first that can't be sent it stops, so that nothing of its
+// key follows without it.
+func (c *publishing) send(ctx context.Context) {
+	enc := newEncoder(c.topic.name)
+	for i := range c.events {
+		e := &c.events[i]
+		e.At = bus.Position{}
+		msg := enc.encode(e)
+		for {
+			err := c.p.kp.Produce(msg, c.reports)
+			if err == nil {
+				c.pending++
+				break
+			}
+			if isQueueFull(err) {
+				err = c.full(ctx)
+			}
+			if err != nil {
+				c.failFrom(i, err)
+				return
+			}
+		}
+	}
+}
+
+// full waits for room in the producer's queue.
+func (c *publishing) full(ctx context.Context) error {
+	timer := time.NewTimer(fullWait)
+	defer timer.Stop()
+	select {
+	case report := <-c.reports:
+		c.take(report)
+		return nil
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.p.gone:
+		return c.p.cause
+	}
+}
+
+// wait takes reports until all have come, ctx ends, or the producer is gone.
+func (c *publishing) wait(ctx context.Context) {
+	if c.pending == 0 {
+		return
+	}
+	missing := time.NewTimer(recheck)
+	defer missing.Stop()
+	for c.pending > 0 {
+		select {
+		case report := <-c.reports:
+			c.take(report)
+			c.drain() // they come in crowds, and a select for each is slow
+		case <-ctx.Done():
+			c.drain()
+			c.failPending(context.Cause(ctx))
+			return
+		case <-c.p.gone:
+			c.drain()
+			c.failPending(c.p.cause)
+			return
+		case <-missing.C:
+			// An error means that the broker is away, which the producer waits out.
+			_ = c.topics.remake(ctx, c.topic.name)
+			missing.Reset(recheck)
+		}
+	}
+}
+
+// drain takes the reports that are there.
+func (c *publishing) drain() {
+	for range len(c.reports) {
+		c.take(<-c.reports)
+	}
+}
+
+func (c *publishing) take(report ck.Event) {
+	m, ok := report.(*ck.Message)
+	if !ok {
+		return
+	}
+	c.pending--
+	e := m.Opaque.(*bus.Event)
+	if err := m.TopicPartition.Error; err != nil {
+		c.fail(e, err)
+		return
+	}
+	e.At = bus.Position{
+		Topic: c.topic.name, Log: c.topic.id,
+		Partition: m.TopicPartition.Partition, Offset: int64(m.TopicPartition.Offset),
+	}
+}
+
+// fail is rare, so it looks for the event.
+func (c *publishing) fail(e *bus.Event, err error) {
+	for i := range c.events {
+		if &c.events[i] == e {
+			c.setFailed(i, err)
+			return
+		}
+	}
+}
+
+func (c *publishing) failFrom(first int, err error) {
+	for i := first; i < len(c.events); i++ {
+		c.setFailed(i, err)
+	}
+}
+
+// failPending marks what was sent and never reported.
+func (c *publishing) failPending(err error) {
+	for i := range c.events {
+		if _, failed := c.failed[i]; !failed && c.events[i].At.Topic == "" {
+			c.setFailed(i, err)
+		}
+	}
+}
+
+func (c *publishing) setFailed(i int, err error) {
+	if c.failed == nil {
+		c.failed = make(map[int]error)
+	}
+	c.failed[i] = err
+}

@@ -1,0 +1,205 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/tidings-dev/tidings/bus"
+)
+
+// errAnew ends a session whose consumer can't go on; the subscription starts another.
+var errAnew = errors.New("the consumer failed for good")
+
+// anewError is a failure of a consumer that another consumer may not have.
+type anewError struct{ error }
+
+func (e *anewError) Unwrap() []error { return []error{errAnew, e.error} }
+
+// Subscribe implements bus.Subscriber.
+func (c *connection) Subscribe(ctx context.Context, sub bus.Subscription, h bus.Handler) error {
+	if err := c.enter(); err != nil {
+		return err
+	}
+	defer c.calls.Done()
+	for _, name := range sub.Topics {
+		if err := checkName(name); err != nil {
+			return fmt.Errorf("bus: subscribe: %w", err)
+		}
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	sub.Topics = slices.Compact(slices.Sorted(slices.Values(sub.Topics)))
+	if sub.MaxBatch == 0 {
+		sub.MaxBatch = bus.DefaultMaxBatch
+	}
+	ready := newReadiness(sub.OnReady)
+	defer ready.over()
+	for left := consumersLeft; ; left-- {
+		err := c.session(ctx, sub, h, ready)
+		if !errors.Is(err, errAnew) || left == 0 {
+			return c.ended(ctx, err)
+		}
+		ready.over()
+		c.log.ErrorContext(ctx, "a consumer failed for good; there will be another", "group", sub.Group, "err", err)
+		if !sleep(ctx, time.Second) {
+			return c.ended(ctx, nil)
+		}
+	}
+}
+
+// consumersLeft is how many consumers a subscription leaves behind before it ends with the error of the next.
+// librdkafka refuses to close a consumer that failed for good, and the Go client's Close would ask it for ever, so
+// its threads stay as long as the process. The causes are rare, and few of them go away by themselves: a group
+// that is full, an assignor or a protocol that a broker no longer has.
+const consumersLeft = 3
+
+// ended makes the end by the caller's own wish none of an error.
+func (c *connection) ended(ctx context.Context, err error) error {
+	if ctx.Err() == nil || bus.IsPermanent(err) {
+		return err
+	}
+	if c.ctx.Err() != nil {
+		return bus.ErrClosed
+	}
+	return nil
+}
+
+// session is a membership in a consumer group, from joining to leaving.
+type session struct {
+	c       *connection
+	sub     bus.Subscription
+	handler bus.Handler
+	ready   *readiness
+	log     *slog.Logger
+
+	ctx   context.Context // ends with the session
+	stop  context.CancelFunc
+	once  sync.Once
+	err   error // why it failed
+	kc    *ck.Consumer
+	logs  *librdkafkaLogs
+	queue *readAhead
+
+	commands chan func() // for the poller's goroutine
+	resolver *resolver
+	commits  chan chan struct{}
+
+	// What only the poller touches.
+	parts   map[key]*part
+	last    *part  // of the message before, for they come in runs
+	filling *batch // nil between runs
+	paused  bool
+	closing bool
+}
+
+type key struct {
+	topic     string
+	partition int32
+}
+
+// session joins the group and delivers until ctx ends or the session fails.
+func (c *connection) session(ctx context.Context, sub bus.Subscription, h bus.Handler, ready *readiness) error {
+	protocol, err := c.prepare(ctx, sub)
+	if err != nil {
+		return err
+	}
+	s := &session{
+		c: c, sub: sub, handler: h, ready: ready,
+		log:      c.log.With("group", sub.Group),
+		queue:    newReadAhead(sub.MaxBatch),
+		commands: make(chan func(), 16),
+		commits:  make(chan chan struct{}),
+		parts:    make(map[key]*part),
+	}
+	s.ctx, s.stop = context.WithCancel(ctx)
+	defer s.stop()
+	s.resolver = newResolver(s)
+	if err := s.join(protocol); err != nil {
+		return err
+	}
+	s.log.InfoContext(ctx, "joining the consumer group", "topics", sub.Topics, "group.protocol", protocol, "start", sub.Start.String())
+	return s.run()
+}
+
+func (s *session) join(protocol string) (err error) {
+	s.logs = logsOf(s.c.throttle)
+	if s.kc, err = ck.NewConsumer(s.c.set.consumer(s.sub.Group, protocol, s.logs.ch)); err != nil {
+		s.logs.stop()
+		return fmt.Errorf("bus: consumer: %w", err)
+	}
+	if err := s.kc.SubscribeTopics(s.sub.Topics, s.rebalance); err != nil {
+		return errors.Join(fmt.Errorf("bus: subscribe to %v: %w", s.sub.Topics, err), s.closeConsumer())
+	}
+	return nil
+}
+
+// run owns every goroutine of the session.
+func (s *session) run() error {
+	var helpers, committer sync.WaitGroup
+	helpers.Go(s.work)
+	helpers.Go(s.resolver.run)
+	committer.Go(s.commitLoop)
+
+	s.poll()
+
+	s.stop()
+	s.queue.close().waitOver(s.c.set.drain, errEnding)
+	helpers.Wait()
+	s.leave(&committer)
+	return s.err
+}
+
+// fail ends the session with an error.
+func (s *session) fail(err error) {
+	s.once.Do(func() { s.err = err })
+	s.stop()
+}
+
+// command has the poller run f, unless the session ends.
+func (s *session) command(f func()) {
+	select {
+	case s.commands <- f:
+	case <-s.ctx.Done():
+	}
+}
+
+// leaveTime bounds how long leaving the group may hold up the end of Subscribe.
+const leaveTime = 5 * time.Second
+
+// leave commits what was handled, leaves the group and closes the consumer. Where the broker is away that may take
+// long; then it goes on behind Subscribe's back, and Close of the bus waits for it.
+func (s *session) leave(committer *sync.WaitGroup) {
+	s.closing = true
+	if errors.Is(s.err, errAnew) { // see consumersLeft
+		close(s.commits)
+		committer.Wait()
+		return
+	}
+	done := make(chan struct{})
+	s.c.leaving.Go(func() {
+		defer close(done)
+		close(s.commits)
+		committer.Wait()
+		if err := s.closeConsumer(); err != nil {
+			s.log.Warn("a consumer can't be closed", "err", err)
+		}
+	})
+	timer := time.NewTimer(leaveTime)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		s.log.Warn("leaving the consumer group takes long; it goes on in the background")
+	}
+}
+
+func (s *session) closeConsumer() error {
+	defer s.logs.stop()
+	return s.kc.Close()
+}
