@@ -98,12 +98,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// ping asks something that any broker can answer.
-func (a *admin) ping(ctx context.Context) error {
-	_, err := a.adm.BrokerMetadata(ctx)
-	return err
-}
-
 // groupVersion is the feature that says whether a cluster that knows KIP-848 groups has them switched on.
 const groupVersion = "group.version"
 

@@ -35,8 +35,8 @@ type batch struct {
 	ranges []bus.Range // made of spans, when it is delivered
 }
 
-func newBatch(max int) *batch {
-	return &batch{events: make([]bus.Event, 0, min(max, bus.DefaultMaxBatch))}
+func newBatch(most int) *batch {
+	return &batch{events: make([]bus.Event, 0, min(most, bus.DefaultMaxBatch))}
 }
 
 // reset makes b empty, without holding on to what was in it.

@@ -40,9 +40,9 @@ type inHand struct {
 	over   chan struct{} // closed when the handler has returned
 }
 
-func newReadAhead(max int) *readAhead {
+func newReadAhead(most int) *readAhead {
 	return &readAhead{
-		max: max, work: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		max: most, work: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		done: make(map[*part]int64),
 	}
 }
