@@ -84,10 +84,18 @@ func (p *performer) end(seq int64) {
 	p.busy = slices.DeleteFunc(p.busy, func(s int64) bool { return s == seq })
 }
 
-// heads are the rows that may be taken at a time: those that are the first of their key, and due.
+// heads are the rows that may be taken at a time: those that are the first of their key, and due. The plus keeps the
+// database from finding rows by source: it would then sort the whole queue to find the first few, each time.
 const heads = ` FROM tidings_inbox_queue q
-	WHERE q.source IN (SELECT id FROM tidings_inbox_source WHERE grp = $1)
+	WHERE +q.source IN (SELECT id FROM tidings_inbox_source WHERE grp = $1)
 	AND NOT EXISTS (SELECT 1 FROM tidings_inbox_queue e WHERE e.source = q.source AND e.key = q.key AND e.seq < q.seq)`
+
+// What is due, and when the next is.
+const (
+	nextText = `SELECT q.seq, q.due` + heads + ` ORDER BY q.due, q.seq LIMIT $2`
+	dueText  = `SELECT q.envelope, q.topic, q.log, q.part, q.off, q.seq, q.state, q.attempts, q.due, q.error` + heads +
+		` AND q.due <= $2 ORDER BY q.due, q.seq LIMIT $3`
+)
 
 // nextDue says when the next reaction is due that is not being performed here; zero where there is none. Where no
 // worker is free it is zero too, and the end of one wakes the loop.
@@ -97,7 +105,6 @@ func (p *performer) nextDue(ctx context.Context) (time.Time, error) {
 	if len(p.busy) >= p.cfg.Workers {
 		return time.Time{}, nil
 	}
-	const text = `SELECT q.seq, q.due` + heads + ` ORDER BY q.due, q.seq LIMIT $2`
 	var next time.Time
 	// One more row than are being performed: at least one of them is somebody's to take.
 	err := query(ctx, p.cfg.DB, func(row scanner) error {
@@ -109,7 +116,7 @@ func (p *performer) nextDue(ctx context.Context) (time.Time, error) {
 			next = time.UnixMilli(due)
 		}
 		return nil
-	}, text, p.cfg.Group, len(p.busy)+1)
+	}, nextText, p.cfg.Group, len(p.busy)+1)
 	return next, err
 }
 
@@ -147,8 +154,6 @@ func (p *performer) claim(ctx context.Context, busy []int64) (claims []claimed, 
 // due reads the reactions that may be taken now: queued ones, those whose delay is over, and those of somebody whose
 // lease has run out.
 func (p *performer) due(ctx context.Context, tx Tx, limit int) ([]claimed, error) {
-	const text = `SELECT q.envelope, q.topic, q.log, q.part, q.off, q.seq, q.state, q.attempts, q.due, q.error` + heads +
-		` AND q.due <= $2 ORDER BY q.due, q.seq LIMIT $3`
 	var found []claimed
 	err := query(ctx, tx, func(row scanner) (err error) {
 		var c claimed
@@ -158,7 +163,7 @@ func (p *performer) due(ctx context.Context, tx Tx, limit int) ([]claimed, error
 		}
 		found = append(found, c)
 		return err
-	}, text, p.cfg.Group, p.cfg.Now().UnixMilli(), limit)
+	}, dueText, p.cfg.Group, p.cfg.Now().UnixMilli(), limit)
 	return found, err
 }
 

@@ -110,7 +110,7 @@ CREATE TABLE tidings_inbox_queue (
     envelope BLOB    NOT NULL
 );
 CREATE INDEX tidings_inbox_queue_key ON tidings_inbox_queue (source, key, seq);
-CREATE INDEX tidings_inbox_queue_due ON tidings_inbox_queue (due);
+CREATE INDEX tidings_inbox_queue_due ON tidings_inbox_queue (due, seq);
 
 -- What was counted, by name: see counter.go.
 CREATE TABLE tidings_inbox_counter (
