@@ -85,7 +85,7 @@ func TestLostAcknowledgementsRepeatInOrder(t *testing.T) {
 
 func TestDeadPartitionFillsNoBatch(t *testing.T) {
 	o, rec := newOutbox(t, openDB(t, newFile(t))), bustest.NewRecorder()
-	o.pace.patience, o.pace.partly, o.pace.away = 100*time.Millisecond, 10*time.Millisecond, 10*time.Millisecond
+	o.pace.patience, o.pace.partly, o.pace.away = 500*time.Millisecond, 100*time.Millisecond, 100*time.Millisecond
 	o.pace.batch, o.pace.probe = 50, 2
 	dead := &deadKeys{Bus: rec, dead: isDead}
 	relaying(t, o, dead)
@@ -109,7 +109,7 @@ func TestDeadPartitionFillsNoBatch(t *testing.T) {
 
 func TestHeldKeysAreBounded(t *testing.T) {
 	o, rec := newOutbox(t, openDB(t, newFile(t))), bustest.NewRecorder()
-	o.pace.patience, o.pace.partly, o.pace.away = 20*time.Millisecond, 5*time.Millisecond, 5*time.Millisecond
+	o.pace.patience, o.pace.partly, o.pace.away = 200*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
 	o.pace.batch, o.pace.probe, o.pace.maxHeld = 10, 2, 25
 	dead := &deadKeys{Bus: rec, dead: isDead}
 	want := make(map[string]int)

@@ -72,7 +72,7 @@ func TestPurgeGoesPastWhatWasSentLate(t *testing.T) {
 	add(t, o, event("late", 1))
 	addEvents(t, o, 1, 50)
 	dead := &deadKeys{Bus: rec, dead: func(key string) bool { return key == "late" }}
-	o.pace.patience = 20 * time.Millisecond
+	o.pace.patience = 300 * time.Millisecond
 	stop := relaying(t, o, dead)
 	eventually(t, "the others", func() bool { return status(t, o).Pending == 1 })
 	stop()

@@ -106,7 +106,7 @@ func TestMissedWakeIsCaughtByALook(t *testing.T) {
 
 func TestBrokerAwayAndBack(t *testing.T) {
 	o, rec := newOutbox(t, openDB(t, newFile(t))), bustest.NewRecorder()
-	o.pace.patience, o.pace.partly, o.pace.away = 50*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
+	o.pace.patience, o.pace.partly, o.pace.away = 300*time.Millisecond, 150*time.Millisecond, 150*time.Millisecond
 	relaying(t, o, rec)
 	rec.SetDown(true)
 	want := make(map[string]int)
