@@ -3,9 +3,14 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/services/internal/lifecycle"
+	"github.com/tidings-dev/tidings/services/users/internal/store"
 )
 
 const (
@@ -14,18 +19,47 @@ const (
 	lookLimit = 2 * time.Second
 )
 
-// watchBus tells whether the broker can be reached, until ctx ends. An owner has no subscription of its own to go by,
-// and an outbox with nothing in it says nothing: so the broker is asked. A bus without a log has nobody to ask, and
-// counts as standing.
-func watchBus(ctx context.Context, b bus.Bus, topic string, tell func(standing bool)) error {
+// watch looks at the broker, until ctx ends, and tells whether it can be reached. An owner has no subscription of its
+// own to go by, and an outbox with nothing in it says nothing: so the broker is asked. A bus without a log has nobody
+// to ask, and counts as standing.
+type watch struct {
+	bus   bus.Bus
+	topic string
+	tell  func(standing bool)
+	log   *slog.Logger
+	// versions says how many versions this database has given out.
+	versions func(ctx context.Context) (uint64, error)
+	// empty says that it had given out none when the service was started.
+	empty bool
+	// strange is how many events the log held, at the first look, that an empty database can't have written.
+	strange atomic.Int64
+}
+
+func newWatch(ctx context.Context, cfg Config, p *lifecycle.Parts, st *store.Store) (*watch, error) {
+	w := &watch{bus: p.Bus, topic: cfg.Topic, tell: p.GRPC.SetBus, log: p.Log}
+	w.versions = func(ctx context.Context) (uint64, error) {
+		totals, err := st.Totals(ctx)
+		return totals.Versions, err
+	}
+	given, err := w.versions(ctx)
+	w.empty = given == 0
+	return w, err
+}
+
+// run watches until ctx ends.
+func (w *watch) run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for {
-		err := look(ctx, b, topic)
+	for first := true; ; {
+		held, err := w.look(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		tell(err == nil || errors.Is(err, errors.ErrUnsupported))
+		w.tell(err == nil || errors.Is(err, errors.ErrUnsupported))
+		if err == nil && first {
+			first = false
+			w.compare(ctx, held)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -34,13 +68,38 @@ func watchBus(ctx context.Context, b bus.Bus, topic string, tell func(standing b
 	}
 }
 
-func look(ctx context.Context, b bus.Bus, topic string) error {
-	in, ok := b.(bus.Inspector)
+// look returns how many events the topic's log holds.
+func (w *watch) look(ctx context.Context) (held int64, err error) {
+	in, ok := w.bus.(bus.Inspector)
 	if !ok {
-		return errors.ErrUnsupported
+		return 0, errors.ErrUnsupported
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
-	_, err := in.Partitions(ctx, topic)
-	return err
+	parts, err := in.Partitions(ctx, w.topic)
+	for _, p := range parts {
+		held += p.Next - p.First
+	}
+	return held, err
+}
+
+// compare notices an owner whose database was lost: the log tells of users that it knows nothing of. A log can heal its
+// readers, but nothing heals an owner.
+func (w *watch) compare(ctx context.Context, held int64) {
+	given, err := w.versions(ctx)
+	if err != nil || !w.empty || uint64(held) <= given {
+		return
+	}
+	w.strange.Store(held - int64(given))
+	w.log.WarnContext(ctx, w.note())
+}
+
+// note says what compare has noticed; "" if nothing.
+func (w *watch) note() string {
+	n := w.strange.Load()
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the log of topic %s holds %d events that this database never wrote: the others know users that "+
+		"are unknown here. If the database was lost, put its backup back; else pass another --topic", w.topic, n)
 }

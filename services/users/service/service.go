@@ -69,6 +69,10 @@ func build(ctx context.Context, cfg Config, p *lifecycle.Parts) error {
 	if err != nil {
 		return err
 	}
+	w, err := newWatch(ctx, cfg, p, st)
+	if err != nil {
+		return err
+	}
 	l, err := p.Listen(ctx, "--door", cfg.Door)
 	if err != nil {
 		return err
@@ -76,16 +80,16 @@ func build(ctx context.Context, cfg Config, p *lifecycle.Parts) error {
 	p.SetDoor(l.Addr().String())
 	usersv1.RegisterUserServiceServer(p.GRPC, &server{store: st})
 	// The door is the first to stop, so that the relay may still send what the last requests wrote.
-	p.Go("bus health", func(ctx context.Context) error { return watchBus(ctx, p.Bus, cfg.Topic, p.GRPC.SetBus) })
+	p.Go("bus health", w.run)
 	p.Go("relay", func(ctx context.Context) error { return ob.Relay(ctx, p.Bus) })
 	p.Go("door", func(ctx context.Context) error { return door.New(st, p.Log).Serve(ctx, l) })
-	p.OnStatus(func(ctx context.Context, s *lifecycle.Status) error { return fillStatus(ctx, s, st, ob) })
+	p.OnStatus(func(ctx context.Context, s *lifecycle.Status) error { return fillStatus(ctx, s, st, ob, w) })
 	return nil
 }
 
 // fillStatus says what `tidings status` compares with what the others have applied. It is asked for twice a second, so
 // its cost doesn't grow with the number of users.
-func fillStatus(ctx context.Context, s *lifecycle.Status, st *store.Store, ob *outbox.Outbox) error {
+func fillStatus(ctx context.Context, s *lifecycle.Status, st *store.Store, ob *outbox.Outbox, w *watch) error {
 	totals, err := st.Totals(ctx)
 	if err != nil {
 		return err
@@ -96,6 +100,9 @@ func fillStatus(ctx context.Context, s *lifecycle.Status, st *store.Store, ob *o
 	}
 	s.Count, s.Keys, s.Versions, s.Lag = totals.Live, totals.Live+totals.Deleted, totals.Versions, 0
 	s.Outbox = &lifecycle.Outbox{Unsent: held.Pending}
+	if note := w.note(); note != "" {
+		s.Notes = append(s.Notes, note)
+	}
 	if held.Failed > 0 {
 		s.Notes = append(s.Notes, fmt.Sprintf("%d events can't be sent, ever, and nobody else will hear of these changes: %s", held.Failed, held.FailedError))
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	usersv1 "github.com/tidings-dev/tidings/gen/users/v1"
@@ -45,9 +46,12 @@ func (u User) Proto() *usersv1.User {
 	}
 }
 
-// Fold returns what two addresses that differ in case only have in common (Unicode's case folding). This is the one
-// place that says which addresses are the same; a change here needs a migration of the column email_fold.
-func Fold(email string) string { return cases.Fold().String(email) }
+// Fold returns what two addresses have in common that differ only in case (Unicode's case folding) or in how their
+// accents are put together (é as one letter, or as e and an accent). This is the one place that says which addresses
+// are the same; a change here needs a migration of the column email_fold.
+func Fold(email string) string {
+	return norm.NFC.String(cases.Fold().String(norm.NFD.String(email)))
+}
 
 // Change is what an update asks for: the fields that are not nil. What they may hold, the caller has checked.
 type Change struct{ Email, Name *string }

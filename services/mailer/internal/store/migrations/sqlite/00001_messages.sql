@@ -2,7 +2,7 @@
 
 -- Every mail that was queued or skipped, one an event at most. Times are in milliseconds since 1970; 0 where unset.
 CREATE TABLE messages (
-    seq         INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, -- the order of queueing
+    seq         INTEGER NOT NULL PRIMARY KEY, -- the order of queueing; rows are never removed, so the highest counts them
     event_id    TEXT    NOT NULL UNIQUE,
     user_id     TEXT    NOT NULL,
     recipient   TEXT    NOT NULL,
