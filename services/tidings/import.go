@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
+	"net/url"
 	"os"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -21,13 +26,13 @@ type importCommand struct {
 	File   string `arg:"" optional:"" help:"CSV whose first line names the columns email and name, or JSON lines with those members; - is standard input."`
 	Sample int    `help:"Make N people up instead of reading a file." placeholder:"N"`
 	Seed   uint64 `help:"Make the same people up as an earlier run, which printed its seed. 0 picks one." placeholder:"N"`
-	Door   string `help:"Address of the write door." default:"http://127.0.0.1:8480" placeholder:"URL"`
+	Door   string `help:"Address of the write door, with or without http:// in front." default:"127.0.0.1:8480" placeholder:"HOST:PORT"`
 	// Workers is small enough for the door's own limits, and shares commits well.
 	Workers int           `help:"Requests at a time." default:"64"`
 	Retry   time.Duration `help:"How long a door that can't be reached is tried before the import gives up." default:"30s"`
 }
 
-// Validate is called by the parser.
+// Validate is called by the parser. It makes a URL of the door.
 func (c *importCommand) Validate() error {
 	switch {
 	case c.Sample < 0:
@@ -37,7 +42,32 @@ func (c *importCommand) Validate() error {
 	case c.Retry <= 0:
 		return fmt.Errorf("--retry %v: pass a time above 0, such as 30s", c.Retry)
 	}
-	return nil
+	door, err := doorURL(c.Door)
+	c.Door = door
+	return err
+}
+
+// doorURL takes the address as `up` takes it, from the same variable, and as `up` prints it.
+func doorURL(address string) (string, error) {
+	const pass = "pass HOST:PORT or http://HOST:PORT, such as 127.0.0.1:8480"
+	full := address
+	if !strings.Contains(address, "://") {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil || host == "" || port == "" {
+			return "", fmt.Errorf("--door %q: %s", address, pass)
+		}
+		full = "http://" + address
+	}
+	u, err := url.Parse(full)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("--door %q is no address: %s", address, pass)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "", fmt.Errorf("--door %q: %s:// is not spoken there: %s", address, u.Scheme, pass)
+	case u.Hostname() == "", u.RawQuery != "", u.Fragment != "", u.User != nil:
+		return "", fmt.Errorf("--door %q: %s", address, pass)
+	}
+	return full, nil
 }
 
 // badRows is the exit code of an import that went through but for bad rows.
@@ -49,16 +79,18 @@ func (c *importCommand) run(ctx context.Context, in program.IO, _ *kong.Context)
 		return err
 	}
 	defer closeInput()
-	bar := newBar(in.Stderr, total)
+	shown := newDisplay(in.Stderr, total, c.Retry)
 	res, err := importer.Run(ctx, importer.Config{
 		Door: c.Door, Rows: rows, Workers: c.Workers, Retry: c.Retry, BadFile: c.badFile(),
-		Progress: func() { _ = bar.Add(1) }, // a bar that can't be drawn is no reason to stop
-		Waiting:  func(err error, _ time.Duration) { bar.Describe("the door is away, trying again") },
+		Progress: shown.progress, Waiting: shown.waiting,
 	})
-	_ = bar.Exit()
+	_ = shown.bar.Exit()
 	fmt.Fprintln(in.Stdout, res)
-	if err != nil {
+	if errors.Is(err, importer.ErrDoorLost) {
 		return fmt.Errorf("import: %w; run it again to go on: who is there already is passed over", err)
+	}
+	if err != nil {
+		return fmt.Errorf("import: %w", err) // of the input, which a second run would meet again
 	}
 	if res.Bad > 0 {
 		return program.WithExitCode(badRows, fmt.Errorf("import: %s", c.whereBad()))
@@ -106,19 +138,63 @@ func (c *importCommand) badFile() string {
 
 func (c *importCommand) whereBad() string {
 	if name := c.badFile(); name != "" {
-		return "the bad rows are in " + name + ", with the reason of each; mend them there and import that file"
+		return "the bad rows are in " + name + ", with the reason of each; mend email and name there and import that file"
 	}
 	return "some rows were refused"
 }
 
 const unknownTotal = -1
 
-// newBar draws on a terminal only.
-func newBar(w io.Writer, total int64) *progressbar.ProgressBar {
-	f, ok := w.(*os.File)
+// display shows how an import goes: a bar on a terminal, and elsewhere only what a log should have. It is safe for
+// concurrent use.
+type display struct {
+	out      io.Writer
+	bar      *progressbar.ProgressBar
+	terminal bool
+	retry    time.Duration
+
+	mu         sync.Mutex
+	away, told bool
+}
+
+const (
+	importing = "importing"
+	doorAway  = "the door is away, trying again"
+)
+
+func newDisplay(out io.Writer, total int64, retry time.Duration) *display {
+	f, ok := out.(*os.File)
+	terminal := ok && term.IsTerminal(int(f.Fd()))
+	return &display{out: out, bar: newBar(out, total, terminal), terminal: terminal, retry: retry}
+}
+
+func (d *display) progress(row importer.Row) {
+	_ = d.bar.Add(1) // a bar that can't be drawn is no reason to stop
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.away && row.Err == nil {
+		d.away = false
+		d.bar.Describe(importing)
+	}
+}
+
+func (d *display) waiting(err error, _ time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.away {
+		d.away = true
+		d.bar.Describe(doorAway)
+	}
+	if !d.terminal && !d.told {
+		d.told = true // once: a door under load comes and goes
+		fmt.Fprintf(d.out, "the door is away, and is tried for %v: %v\n", d.retry, err)
+	}
+}
+
+func newBar(w io.Writer, total int64, visible bool) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(w), progressbar.OptionSetVisibility(ok && term.IsTerminal(int(f.Fd()))),
-		progressbar.OptionSetDescription("importing"), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+		progressbar.OptionSetWriter(w), progressbar.OptionSetVisibility(visible),
+		progressbar.OptionSetDescription(importing), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
 		progressbar.OptionSetItsString("users"), progressbar.OptionSetWidth(30),
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
 		progressbar.OptionSetPredictTime(true),

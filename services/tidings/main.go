@@ -19,7 +19,7 @@ func main() { os.Exit(program.Main(program.OS("tidings"), run)) }
 
 // cli is every command and flag.
 type cli struct {
-	Version kong.VersionFlag `help:"Print the version and exit."`
+	Version kong.VersionFlag `help:"Print the version and exit." env:"-"`
 
 	Up     upCommand     `cmd:"" help:"Run the whole platform in this process: broker, users, directory, audit and mailer."`
 	Import importCommand `cmd:"" help:"Bring users in through the write door."`

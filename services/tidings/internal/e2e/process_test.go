@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -43,9 +45,18 @@ func (o *output) String() string {
 // failed.
 func start(t *testing.T, path string, env []string, args ...string) *process {
 	t.Helper()
+	return startReading(t, nil, path, env, args...)
+}
+
+// startReading is start with a standard input; nil is an empty one.
+func startReading(t *testing.T, stdin *os.File, path string, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{name: path, cmd: exec.Command(path, args...), exited: make(chan struct{})}
+	if stdin != nil {
+		p.cmd.Stdin = stdin
+	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Env = append(environment(), env...)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +71,27 @@ func start(t *testing.T, path string, env []string, args ...string) *process {
 		}
 	})
 	return p
+}
+
+// environment is this process's own without the settings that a developer's shell may hold for the programs: tests say
+// all that they want set.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		return strings.HasPrefix(variable, "TIDINGS_") &&
+			!strings.HasPrefix(variable, "TIDINGS_TEST_") && !strings.HasPrefix(variable, "TIDINGS_E2E_")
+	})
+}
+
+func TestProcessesDoNotInheritTheShellsSettings(t *testing.T) {
+	t.Setenv("TIDINGS_LOG_LEVEL", "nonsense") // with which no program of ours would start
+	t.Setenv("TIDINGS_TEST_CHILD", "1")
+	p := start(t, binary(t, "tidings"), nil, "up", "--help")
+	if code := p.wait(t, startTime); code != 0 {
+		t.Errorf("exit %d: %s", code, p.out.String())
+	}
+	if slices.Contains(p.cmd.Env, "TIDINGS_LOG_LEVEL=nonsense") || !slices.Contains(p.cmd.Env, "TIDINGS_TEST_CHILD=1") {
+		t.Errorf("environment %q", p.cmd.Env)
+	}
 }
 
 func tail(s string) string {

@@ -2,11 +2,16 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -32,14 +37,19 @@ func startUp(t *testing.T, bus, data string, more ...string) *up {
 
 func (u *up) start(t *testing.T, more ...string) {
 	t.Helper()
-	args := []string{"up", "--bus=" + u.bus, "--data=" + u.data}
-	for _, flag := range []string{"control", "broker", "door", "users", "directory", "audit", "mailer"} {
-		args = append(args, "--"+flag+"=127.0.0.1:0")
-	}
+	args := append([]string{"up", "--bus=" + u.bus, "--data=" + u.data}, anyPorts()...)
 	u.process = start(t, binary(t, "tidings"), nil, append(args, more...)...)
 	u.control = u.process.await(t, `(?m)^control +(\S+)$`)
 	u.door = u.process.await(t, `(?m)^door +(\S+)/v1/users$`)
 	u.process.await(t, `Ctrl-C`)
+}
+
+// anyPorts keeps `up` from the ports of a platform that runs on this machine.
+func anyPorts() (flags []string) {
+	for _, flag := range []string{"control", "broker", "door", "users", "directory", "audit", "mailer"} {
+		flags = append(flags, "--"+flag+"=127.0.0.1:0")
+	}
+	return flags
 }
 
 // tidings runs a command against the platform and returns its exit code and what it printed.
@@ -195,7 +205,7 @@ func TestImportReportsBadRowsAndCanBeRunAgain(t *testing.T) {
 func TestImportFromStandardInput(t *testing.T) {
 	u := startUp(t, "kafka", t.TempDir())
 	cmd := exec.Command(binary(t, "tidings"), "import", "-", "--door="+u.door)
-	cmd.Dir = t.TempDir()
+	cmd.Dir, cmd.Env = t.TempDir(), environment()
 	cmd.Stdin = strings.NewReader("{\"email\":\"ada@example.com\",\"name\":\"Ada\"}\n")
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "1 created") {
 		t.Errorf("%v: %q", err, out)
@@ -233,28 +243,70 @@ func TestWhatIsTypedWrongIsTold(t *testing.T) {
 	}{
 		{[]string{"status", "--control=127.0.0.1:1"}, 1, "no platform answers at 127.0.0.1:1"},
 		{[]string{"up", "--bus=redis"}, 1, "redis"},
-		{[]string{"up", "--bus=kafka://127.0.0.1:1?ack=1", "--control=127.0.0.1:0"}, 1, `unknown parameter "ack"; did you mean "acks"?`},
+		{[]string{"up", "--bus=kafka://127.0.0.1:1?ack=1"}, 1, `unknown parameter "ack"; did you mean "acks"?`},
 		{[]string{"up", "--directroy=127.0.0.1:1"}, 2, "unknown flag --directroy"},
 		{[]string{"import"}, 2, "--sample"},
 		{[]string{"import", "--sample=-1"}, 2, "--sample -1"},
+		{[]string{"import", "--sample=1", "--door=ftp://127.0.0.1:1"}, 2, `--door "ftp://127.0.0.1:1": ftp:// is not spoken there`},
+		{[]string{"import", "--sample=1", "--door=127.0.0.1"}, 2, `--door "127.0.0.1": pass HOST:PORT`},
 		{[]string{"import", "nowhere.csv"}, 1, "nowhere.csv"},
 		{[]string{"import", "--sample=1", "--door=http://127.0.0.1:1", "--retry=200ms"}, 1, "the write door can't be reached"},
 		{[]string{"nonsense"}, 2, "nonsense"},
 	} {
-		p := start(t, binary(t, "tidings"), nil, append(c.args, dataFlag(t, c.args)...)...)
+		args := c.args
+		if args[0] == "up" {
+			args = slices.Concat(args, anyPorts(), []string{"--data=" + t.TempDir()}) // not this package's folder
+		}
+		p := start(t, binary(t, "tidings"), nil, args...)
 		if code := p.wait(t, startTime); code != c.code || !strings.Contains(p.out.String(), c.want) {
 			t.Errorf("tidings %v: exit %d, %q; want %d and %q", c.args, code, p.out.String(), c.code, c.want)
 		}
 	}
 }
 
-// dataFlag keeps `up` from this package's folder.
-func dataFlag(t *testing.T, args []string) []string {
-	t.Helper()
-	if args[0] != "up" {
-		return nil
+// An import from a terminal at which nobody types ends with Ctrl-C.
+func TestImportOfASilentInputCanBeInterrupted(t *testing.T) {
+	silent, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return []string{"--data=" + t.TempDir()}
+	defer func() { _, _ = silent.Close(), writer.Close() }()
+	var reached atomic.Bool
+	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+		reached.Store(true)
+	}))
+	defer door.Close()
+	p := startReading(t, silent, binary(t, "tidings"), nil, "import", "-", "--door="+door.URL)
+	if _, err := writer.WriteString("email,name\nada@example.com,Ada\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, startTime, func() error {
+		if !reached.Load() {
+			return errors.New("the first row has not come")
+		}
+		return nil
+	})
+	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.wait(t, stopTime); code != 130 || !strings.Contains(p.out.String(), "interrupted") {
+		t.Errorf("exit %d, %q; want 130", code, p.out.String())
+	}
+}
+
+// What swallows rows of the input ends the import with an error, behind the rows before it.
+func TestImportTellsOfAQuoteThatIsNeverClosed(t *testing.T) {
+	u := startUp(t, "kafka", t.TempDir())
+	file := filepath.Join(t.TempDir(), "people.csv")
+	if err := os.WriteFile(file, []byte("email,name\na@x.org,A\nb@x.org,\"B\nc@x.org,C\nd@x.org,D\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out := u.tidings(t, "import", file)
+	want := "import: line 3: a quote is opened and never closed; nothing from there on was read\n"
+	if code != 1 || !strings.Contains(out, "1 created, 0 already there, 0 bad\n") || !strings.HasSuffix(out, want) {
+		t.Errorf("exit %d, %q; want 1 created and %q", code, out, want)
+	}
 }
 
 func TestAServiceWhoseAddressIsInUseSaysSo(t *testing.T) {

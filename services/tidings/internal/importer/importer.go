@@ -2,12 +2,8 @@ package importer
 
 import (
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -23,9 +19,9 @@ type Config struct {
 	Workers int           // requests at a time; 0 is 64
 	Retry   time.Duration // how long a door that can't be reached is tried; 0 is 30 s
 	BadFile string        // where bad rows go; it is made with the first one. Empty: they are only counted
-	// Progress, where set, is called after each row. Waiting, where set, is called when the door is about to be tried
-	// again. Calls may overlap.
-	Progress func()
+	// Progress, where set, is called after each row; the door has answered it unless its Err is set. Waiting, where
+	// set, is called when the door is about to be tried again. Calls may overlap.
+	Progress func(row Row)
 	Waiting  func(err error, next time.Duration)
 }
 
@@ -57,7 +53,12 @@ const (
 
 // Run makes the users, and blocks until all rows have been answered. It returns what it has counted with every
 // error: one that wraps [ErrDoorLost] when the door could not be reached for Config.Retry, ctx's error when ctx ended,
-// or why the rows could not be read on. Bad rows are no error.
+// or why the rows could not be read on; the rows before that one have been answered. Bad rows are no error.
+//
+// A read can't be broken off, such as that of a silent terminal. Where Run ends before the rows do, it does not wait
+// for one: the goroutine that reads ends when the read does, without a further one.
+//
+// A run that goes through without a bad row removes the file of bad rows that an earlier one left.
 func Run(ctx context.Context, cfg Config) (res Result, err error) {
 	cfg = cfg.withDefaults()
 	d := newDoor(cfg.Door, cfg.Workers, cfg.Retry, cfg.Waiting)
@@ -67,17 +68,10 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 		err = errors.Join(err, t.bad.close())
 		res = t.Result
 	}()
-
-	group, ctx := errgroup.WithContext(ctx)
-	rows := make(chan Row, cfg.Workers)
-	group.Go(func() error {
-		defer close(rows)
-		return feed(ctx, cfg.Rows, rows)
-	})
-	for range cfg.Workers {
-		group.Go(func() error { return work(ctx, cfg, d, t, rows) })
+	if err := answerAll(ctx, cfg, d, t); err != nil {
+		return res, err
 	}
-	return res, group.Wait()
+	return res, t.bad.removeStale()
 }
 
 func (c Config) withDefaults() Config {
@@ -88,7 +82,7 @@ func (c Config) withDefaults() Config {
 		c.Retry = defaultRetry
 	}
 	if c.Progress == nil {
-		c.Progress = func() {}
+		c.Progress = func(Row) {}
 	}
 	if c.Waiting == nil {
 		c.Waiting = func(error, time.Duration) {}
@@ -96,10 +90,27 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+func answerAll(ctx context.Context, cfg Config, d *door, t *tally) error {
+	group, ctx := errgroup.WithContext(ctx)
+	rows, read := make(chan Row, cfg.Workers), make(chan error, 1)
+	// It is no part of the group: an input that can't be read on must not break off the rows before it.
+	go func() {
+		defer close(rows)
+		read <- feed(ctx, cfg.Rows, rows)
+	}()
+	for range cfg.Workers {
+		group.Go(func() error { return work(ctx, cfg, d, t, rows) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return <-read // the workers have seen the end of the rows
+}
+
 func feed(ctx context.Context, all Rows, rows chan<- Row) error {
 	for row, err := range all {
 		if err != nil {
-			return fmt.Errorf("read: %w", err)
+			return err
 		}
 		select {
 		case rows <- row:
@@ -111,13 +122,20 @@ func feed(ctx context.Context, all Rows, rows chan<- Row) error {
 }
 
 func work(ctx context.Context, cfg Config, d *door, t *tally, rows <-chan Row) error {
-	for row := range rows {
-		if err := t.row(ctx, d, row); err != nil {
-			return err
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case row, ok := <-rows:
+			if !ok {
+				return nil
+			}
+			if err := t.row(ctx, d, row); err != nil {
+				return err
+			}
+			cfg.Progress(row)
 		}
-		cfg.Progress()
 	}
-	return nil
 }
 
 // tally counts. It is safe for concurrent use.
@@ -155,44 +173,6 @@ func (t *tally) count(o outcome, row Row, reason string) error {
 		}
 		t.Bad++
 		return t.bad.write(row, reason)
-	}
-	return nil
-}
-
-// badFile is the file of bad rows: the input's columns, the line and the reason. It can be mended and imported.
-type badFile struct {
-	path string
-	file io.Closer
-	csv  *csv.Writer
-}
-
-func (b *badFile) write(row Row, reason string) error {
-	if b.path == "" {
-		return nil
-	}
-	if b.csv == nil {
-		f, err := os.Create(b.path)
-		if err != nil {
-			return fmt.Errorf("file of bad rows: %w", err)
-		}
-		b.file, b.csv = f, csv.NewWriter(f)
-		if err := b.csv.Write([]string{"line", "reason", "email", "name"}); err != nil {
-			return fmt.Errorf("file of bad rows: %w", err)
-		}
-	}
-	if err := b.csv.Write([]string{strconv.Itoa(row.Line), reason, row.Email, row.Name}); err != nil {
-		return fmt.Errorf("file of bad rows: %w", err)
-	}
-	return nil
-}
-
-func (b *badFile) close() error {
-	if b.csv == nil {
-		return nil
-	}
-	b.csv.Flush()
-	if err := errors.Join(b.csv.Error(), b.file.Close()); err != nil {
-		return fmt.Errorf("file of bad rows: %w", err)
 	}
 	return nil
 }

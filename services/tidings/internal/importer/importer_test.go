@@ -5,16 +5,21 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 )
 
@@ -70,14 +75,149 @@ func TestRunCountsWhatBecameOfEachRow(t *testing.T) {
 	if res.String() != want {
 		t.Errorf("result %q\n  want %q", res, want)
 	}
-	f, err := os.Open(bad)
+	rows := readBad(t, bad)
+	slices.SortFunc(rows, slices.Compare) // workers write in any order
+	if diff := cmp.Diff([][]string{
+		{"4", `email: "x" is not an address`, "x", "Eve", ""},
+		{"5", "the row has 1 columns; it must have 2", "", "", "short"},
+	}, rows); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// readBad reads a file of bad rows, without its header.
+func readBad(t *testing.T, path string) [][]string {
+	t.Helper()
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
 	rows, err := csv.NewReader(f).ReadAll()
-	if err != nil || len(rows) != 3 || strings.Join(rows[0], ",") != "line,reason,email,name" {
-		t.Errorf("bad rows %v, %v", rows, err)
+	if err != nil || len(rows) == 0 || strings.Join(rows[0], ",") != "line,reason,email,name,raw" {
+		t.Fatalf("bad rows %v, %v", rows, err)
+	}
+	return rows[1:]
+}
+
+func TestTheFileOfBadRowsKeepsTheInputByteForByte(t *testing.T) {
+	_, url := newFakeDoor(t)
+	for in, raw := range map[string]string{
+		"email,name\na@x.org,J\xf6rg\n":               "a@x.org,J\xf6rg",
+		"email,name\na@x.org,\"A\nB\"\n":              "a@x.org,\"A\nB\"",
+		"email,name\na\"b,\"A, B\"\n":                 "a\"b,\"A, B\"",
+		`{"email":"a@x.org","name":7}`:                `{"email":"a@x.org","name":7}`,
+		"{\"email\":\"a@x.org\",\"name\":\"\xff\"}\n": "{\"email\":\"a@x.org\",\"name\":\"\xff\"}",
+	} {
+		bad := filepath.Join(t.TempDir(), "bad.csv")
+		res, err := Run(t.Context(), Config{Door: url, Rows: Read(strings.NewReader(in)), BadFile: bad})
+		if err != nil || res.Bad != 1 || res.Created != 0 {
+			t.Errorf("%q: %v, %v", in, res, err)
+			continue
+		}
+		if got := readBad(t, bad)[0][4]; got != raw {
+			t.Errorf("%q: kept %q, want %q", in, got, raw)
+		}
+	}
+}
+
+func TestARunWithoutBadRowsRemovesTheFileOfAnEarlierOne(t *testing.T) {
+	_, url := newFakeDoor(t)
+	bad := filepath.Join(t.TempDir(), "in.bad.csv")
+	run := func(in string) error {
+		_, err := Run(t.Context(), Config{Door: url, Rows: Read(strings.NewReader(in)), BadFile: bad})
+		return err
+	}
+	if err := run("email,name\nx,Eve\n"); err != nil || len(readBad(t, bad)) != 1 {
+		t.Fatalf("no bad row: %v", err)
+	}
+	if err := run("no header\n"); err == nil || len(readBad(t, bad)) != 1 {
+		t.Errorf("a run that failed (%v) says nothing of the rows", err)
+	}
+	if err := run("email,name\na@x.org,Ada\n"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(bad); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file of the run before is still there: %v", err)
+	}
+	for _, foreign := range []string{"line,reason,email,name,raw and more\n", "my notes", ""} {
+		if err := os.WriteFile(bad, []byte(foreign), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := run("email,name\na@x.org,Ada\n"); err != nil {
+			t.Error(err)
+		}
+		if got, err := os.ReadFile(bad); err != nil || string(got) != foreign {
+			t.Errorf("a file of somebody else's, %q, is now %q, %v", foreign, got, err)
+		}
+	}
+}
+
+// Whatever ends the reading, the rows before it are made: they are not broken off.
+func TestRunMakesTheRowsBeforeTheOneThatCannotBeRead(t *testing.T) {
+	d, url := newFakeDoor(t)
+	var in strings.Builder
+	in.WriteString("email,name\n")
+	for i := range 500 {
+		fmt.Fprintf(&in, "u%d@x.org,U\n", i)
+	}
+	in.WriteString("b@x.org,\"B\nc@x.org,C\nd@x.org,D\n")
+	res, err := Run(t.Context(), Config{Door: url, Rows: Read(strings.NewReader(in.String()))})
+	want := "line 502: a quote is opened and never closed; nothing from there on was read"
+	if err == nil || err.Error() != want || res.Created != 500 || res.Bad != 0 || len(d.users) != 500 {
+		t.Errorf("%v, error %v; want 500 created and %q", res, err, want)
+	}
+}
+
+// A terminal at which nobody types, or a pipe into which nobody writes, must not keep an import that is to end.
+func TestRunDoesNotWaitForASilentInput(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	d := &fakeDoor{users: map[string]bool{}}
+	srv := httptest.NewServer(d)
+	defer srv.Close()
+	for _, start := range []string{"", "email,name\na@x.org,Ada\n", "{\"email\":\"b@x.org\"}\n"} {
+		silent, writer := io.Pipe()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := Run(ctx, Config{Door: srv.URL, Rows: Read(silent)})
+			ended <- err
+		}()
+		if start != "" {
+			_, _ = io.WriteString(writer, start) // a pipe whose reader is there
+		}
+		cancel()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("after %q: error %v", start, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("after %q: still there", start)
+		}
+		_ = writer.Close() // and the goroutine that reads ends
+	}
+}
+
+// A door that is lost ends an import whose input is silent, too.
+func TestRunGivesUpADoorWhileItsInputIsSilent(t *testing.T) {
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	silent, writer := io.Pipe()
+	defer func() { _ = writer.Close() }()
+	go func() { _, _ = io.WriteString(writer, "email,name\na@x.org,Ada\n") }()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Run(t.Context(), Config{Door: closed.URL, Rows: Read(silent), Retry: 100 * time.Millisecond})
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, ErrDoorLost) {
+			t.Errorf("error %v, want ErrDoorLost", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("still there")
 	}
 }
 
@@ -143,7 +283,7 @@ func TestRunEndsWithItsContextAndLeavesNothingBehind(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var done atomic.Int32
-	res, err := Run(ctx, Config{Door: srv.URL, Rows: Sample(1_000_000, 1), Progress: func() {
+	res, err := Run(ctx, Config{Door: srv.URL, Rows: Sample(1_000_000, 1), Progress: func(Row) {
 		if done.Add(1) == 500 {
 			cancel()
 		}

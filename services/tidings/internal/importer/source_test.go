@@ -41,7 +41,31 @@ func TestReadTakesCSVByTheNamesOfItsColumns(t *testing.T) {
 		},
 		"quote astray goes on": {
 			"email,name\na\"b,Ada\nb@x.org,Bob\n",
-			[]string{`bad: bare " in non-quoted-field`, "b@x.org|Bob"},
+			[]string{`bad: a " stands in a field that does not begin with one`, "b@x.org|Bob"},
+		},
+		"quote closed within its line goes on": {
+			"email,name\na@x.org,\"A\"x\nb@x.org,Bob\n",
+			[]string{`bad: a " is opened and not closed where the field ends`, "b@x.org|Bob"},
+		},
+		"quote open in the last line": {
+			"email,name\nb@x.org,Bob\na@x.org,\"A\n",
+			[]string{"b@x.org|Bob", `bad: a " is opened and not closed where the field ends`},
+		},
+		"line break in a name": {
+			"email,name\nb@x.org,\"B\nc@x.org,\"\nd@x.org,Dan\n",
+			[]string{"bad: name: has a line break; is a quote not closed?", "d@x.org|Dan"},
+		},
+		"line breaks in another column": {
+			"email,name,note\r\na@x.org,Ada,\"one\r\n\r\ntwo\"\r\nb@x.org,Bob,\r\n",
+			[]string{"a@x.org|Ada", "b@x.org|Bob"},
+		},
+		"empty lines between rows": {
+			"email,name\n" + strings.Repeat("\n", 3*maxRecord) + "a@x.org,Ada\n\r\nb@x.org,Bob",
+			[]string{"a@x.org|Ada", "b@x.org|Bob"},
+		},
+		"not UTF-8": {
+			"email,name,note\na@x.org,J\xf6rg,\nj\xf6@x.org,J,\nc@x.org,C,\xff\n",
+			[]string{"bad: name: is not UTF-8", "bad: email: is not UTF-8", "c@x.org|C"},
 		},
 		"header only": {"email,name\n", nil},
 	} {
@@ -85,6 +109,72 @@ not json
 	}
 }
 
+func TestReadTakesJSONBehindWhiteSpace(t *testing.T) {
+	for row, err := range Read(strings.NewReader("\ufeff\r\n \n\t{\"email\":\"a@x.org\",\"name\":\"Ada\"}\n")) {
+		if want := (Row{Line: 3, Email: "a@x.org", Name: "Ada"}); err != nil || row != want {
+			t.Errorf("row %v, %v; want %v", row, err, want)
+		}
+	}
+}
+
+func TestReadSaysInWordsWhatIsWrongWithJSON(t *testing.T) {
+	for line, want := range map[string]string{
+		`{"email":7,"name":"A"}`:                       "email: is a number, and must be a string",
+		`{"email":"a@x.org","name":["A"]}`:             "name: is an array, and must be a string",
+		`{"email":"a@x.org","name":{"a":1}}`:           "name: is an object, and must be a string",
+		`{"email":true,"name":"A"}`:                    "email: is a boolean, and must be a string",
+		`{"email":"a@x.org`:                            "is not JSON: unexpected end of JSON input",
+		`["a@x.org","A"]`:                              "is an array, and must be an object with email and name",
+		`"a@x.org"`:                                    "is a string, and must be an object with email and name",
+		`null`:                                         "is null, and must be an object with email and name",
+		"{\"email\":\"a@x.org\",\"name\":\"J\xf6rg\"}": "name: is not UTF-8",
+		"{\"email\":\"\xff@x.org\",\"name\":\"J\"}":    "email: is not UTF-8",
+		`{"email":"a@x.org","name":"\ud83d"}`:          `name: is not UTF-8: a \u escape is half of a character`,
+	} {
+		n := 0
+		for row, err := range Read(strings.NewReader("{}\n" + line)) {
+			if n++; n == 2 && (err != nil || row.Err == nil || row.Err.Error() != want || row.Raw != line) {
+				t.Errorf("%s: row %+v, %v; want %q", line, row, err, want)
+			}
+		}
+	}
+}
+
+// What stands for a character that could not be decoded is a character of its own, and may be in a name.
+func TestReadKeepsTextAsItIs(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"email":"a@x.org","name":"\ufffd \ud83d\ude00 ` + "\ufffd" + `"}`: "a@x.org|\ufffd 😀 \ufffd",
+		"email,name\na@x.org,\ufffd 😀\n":                                    "a@x.org|\ufffd 😀",
+		`{"email":null}`:                                                    "|",
+	} {
+		if got, err := read(t, Read(strings.NewReader(in))); err != nil || len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %q, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+// A quote astray makes one row of many. Each row of the input is yielded, or the error names the first that is not.
+func TestReadEndsWhereAQuoteSwallowsRows(t *testing.T) {
+	const begin = "email,name,note\na@x.org,Ada,\n"
+	var many strings.Builder
+	for range maxRecord {
+		many.WriteString("c@x.org,C,\n")
+	}
+	for in, want := range map[string]string{
+		"b@x.org,\"B\nc@x.org,C\nd@x.org,D\n":             "line 3: a quote is opened and never closed; nothing from there on was read",
+		"b@x.org,\"B\nc@x.org,C":                          "line 3: a quote is opened and never closed; nothing from there on was read",
+		"\n\nb@x.org,\"B\nc@x.org,C\n":                    "line 5: a quote is opened and never closed; nothing from there on was read",
+		"b@x.org,\"B\nc@x.org,\"C\"\nd@x.org,D\n":         "line 3: a quote is opened, and one on line 4 stands where none can; nothing from there on was read",
+		"b@x.org,\"B\nc@x.org\",C\"\nd@x.org,D\n":         "line 3: a quote is opened, and one on line 4 stands where none can; nothing from there on was read",
+		"b@x.org,B,\"\n" + many.String() + "d,D,\"\"\"\n": "line 3: the row goes on for more than 10 lines, as behind a quote that is not closed; nothing from there on was read",
+	} {
+		got, err := read(t, Read(strings.NewReader(begin+in)))
+		if err == nil || err.Error() != want || len(got) != 1 {
+			t.Errorf("%q: rows %v, error %v; want one row and %q", in, got, err, want)
+		}
+	}
+}
+
 func TestReadSaysWhatIsWrongWithTheHeader(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                  "the input is empty",
@@ -101,7 +191,10 @@ func TestReadSaysWhatIsWrongWithTheHeader(t *testing.T) {
 
 func TestReadEndsWithTheErrorOfTheInput(t *testing.T) {
 	broken := errors.New("the disk is gone")
-	for _, start := range []string{"email,name\na@x.org,Ada\n", `{"email":"a@x.org"}` + "\n"} {
+	for _, start := range []string{
+		"email,name\na@x.org,Ada\n", "email,name\na@x.org,Ada\nb@x.org,Bo",
+		"{\"email\":\"a@x.org\"}\n", "{\"email\":\"a@x.org\"}\n{\"email\":\"b@x.org\"}",
+	} {
 		in := io.MultiReader(strings.NewReader(start), iotest.ErrReader(broken))
 		lines, err := read(t, Read(in))
 		if !errors.Is(err, broken) || len(lines) != 1 {
