@@ -30,7 +30,7 @@ type cli struct {
 
 // controlFlag is where a command finds the platform that runs in another terminal.
 type controlFlag struct {
-	Control string `help:"Address of the control door of the running platform." default:"127.0.0.1:8479" placeholder:"HOST:PORT"`
+	Control string `help:"Address of the control door of the running platform (default ${default})." default:"127.0.0.1:8479" placeholder:"HOST:PORT"`
 }
 
 func run(ctx context.Context, in program.IO) error {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -20,16 +22,16 @@ import (
 
 type upCommand struct {
 	controlFlag
-	Bus       string     `help:"kafka for the broker inside this process, or the address of a real one: kafka://host:9092." default:"kafka" placeholder:"URL"`
-	Broker    string     `help:"Where the broker inside this process listens." default:"127.0.0.1:19092" placeholder:"HOST:PORT"`
-	Data      string     `help:"Folder for all data; each bus has one of its own in it." default:"${data}" placeholder:"DIR"`
+	Bus       string     `help:"kafka for the broker inside this process, or the address of a real one: kafka://host:9092 (default ${default})." default:"kafka" placeholder:"URL"`
+	Broker    string     `help:"Where the broker inside this process listens (default ${default})." default:"127.0.0.1:19092" placeholder:"HOST:PORT"`
+	Data      string     `help:"Folder for all data; each bus has one of its own in it (default ${default})." default:"${data}" placeholder:"DIR"`
 	Fresh     bool       `help:"Empty the data of this bus first."`
 	Topic     string     `help:"Topic of users' events." default:"${topic}"`
-	Door      string     `help:"Where the write door listens." default:"127.0.0.1:8480" placeholder:"HOST:PORT"`
-	Users     string     `help:"Where users serves gRPC." default:"127.0.0.1:8481" placeholder:"HOST:PORT"`
-	Directory string     `help:"Where directory serves gRPC." default:"127.0.0.1:8482" placeholder:"HOST:PORT"`
-	Audit     string     `help:"Where audit serves gRPC." default:"127.0.0.1:8483" placeholder:"HOST:PORT"`
-	Mailer    string     `help:"Where mailer serves gRPC." default:"127.0.0.1:8484" placeholder:"HOST:PORT"`
+	Door      string     `help:"Where the write door listens (default ${default})." default:"127.0.0.1:8480" placeholder:"HOST:PORT"`
+	Users     string     `help:"Where users serves gRPC (default ${default})." default:"127.0.0.1:8481" placeholder:"HOST:PORT"`
+	Directory string     `help:"Where directory serves gRPC (default ${default})." default:"127.0.0.1:8482" placeholder:"HOST:PORT"`
+	Audit     string     `help:"Where audit serves gRPC (default ${default})." default:"127.0.0.1:8483" placeholder:"HOST:PORT"`
+	Mailer    string     `help:"Where mailer serves gRPC (default ${default})." default:"127.0.0.1:8484" placeholder:"HOST:PORT"`
 	LogLevel  slog.Level `help:"Least level that is logged, to a file in the data folder: debug, info, warn or error." default:"info"`
 }
 
@@ -38,7 +40,16 @@ func (c *upCommand) run(ctx context.Context, in program.IO, parsed *kong.Context
 		Bus: c.Bus, Broker: c.Broker, Data: c.Data, Topic: c.Topic, Door: c.Door,
 		Users: c.Users, Directory: c.Directory, Audit: c.Audit, Mailer: c.Mailer,
 	}
-	// Whoever has the control door runs the platform: one look tells a second `up` from a first.
+	if err := c.check(ctx, cfg); err != nil {
+		return err
+	}
+	// The data is claimed before the door: of two platforms on the same, the second is to hear of that, and not only
+	// that it needs another door.
+	release, err := cfg.Claim()
+	if err != nil {
+		return fmt.Errorf("up: %w", err)
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	door, err := config.Listen(ctx, "--control", c.Control)
 	if err != nil {
 		return fmt.Errorf("up: is a platform running already? %w", err)
@@ -56,31 +67,42 @@ func (c *upCommand) run(ctx context.Context, in program.IO, parsed *kong.Context
 	defer func() { err = errors.Join(err, logFile.Close()) }()
 	cfg.Log = config.NewLogger(logFile, "text", c.LogLevel)
 	cfg.Log.LogAttrs(ctx, slog.LevelInfo, "starting", config.Settings(parsed)...)
+	fmt.Fprintf(in.Stdout, "tidings %s\n%s", config.Version(), settingsLine(parsed))
+	return c.serve(ctx, in.Stdout, door, cfg)
+}
 
+// check finds what is typed wrong before anything is made.
+func (c *upCommand) check(ctx context.Context, cfg platform.Config) error {
+	if c.Fresh {
+		if err := cfg.CheckClear(); err != nil {
+			return err
+		}
+	}
+	if err := cfg.Check(ctx); err != nil {
+		return fmt.Errorf("up: %w", err)
+	}
+	return nil
+}
+
+// stopTime is how long the view and the control door may take to end. The platform is closed after them; all of it
+// together stays below 10 s.
+const stopTime = 750 * time.Millisecond
+
+func (c *upCommand) serve(ctx context.Context, out io.Writer, door net.Listener, cfg platform.Config) error {
+	v := newView(out)
+	cfg.OnChange = v.news.add
 	p, err := platform.New(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("up: %w", err)
 	}
-	serveDoor := func(ctx context.Context) error { return control.Serve(ctx, door, p, cfg.Log) }
-	return serve(ctx, in.Stdout, door.Addr().String(), cfg, p, serveDoor)
-}
-
-// stopTime is how long the doors of the platform may take; its services, which are closed after them, have 8 s.
-const stopTime = time.Second
-
-func serve(
-	ctx context.Context, out io.Writer, controlAddress string, cfg platform.Config, p *platform.Platform,
-	door func(context.Context) error,
-) error {
-	fmt.Fprintf(out, "tidings %s\n", config.Version())
+	v.report = p.Report
 	if err := p.StartAll(ctx); err != nil {
 		return errors.Join(fmt.Errorf("up: %w", err), p.Close())
 	}
-	view := newView(out, p.Report)
-	view.welcome(ctx, controlAddress, filepath.Join(cfg.Dir(), platform.LogFile))
-	err := program.Run(ctx, stopTime,
-		program.Component{Name: "control", Run: door},
-		program.Component{Name: "view", Run: view.follow},
+	v.welcome(ctx, door.Addr().String(), filepath.Join(cfg.Dir(), platform.LogFile))
+	err = program.Run(ctx, stopTime,
+		program.Component{Name: "control", Run: func(ctx context.Context) error { return control.Serve(ctx, door, p, cfg.Log) }},
+		program.Component{Name: "view", Run: v.follow},
 	)
 	fmt.Fprintln(out, "stopping")
 	err = errors.Join(err, p.Close())
@@ -88,6 +110,33 @@ func serve(
 		fmt.Fprintf(out, "stopped; data stays in %s\n", cfg.Dir())
 	}
 	return err
+}
+
+// settingsLine is the flags that have other values than their defaults, wherever these came from, as one would type
+// them, with secrets hidden; "" if there are none. The log has all.
+func settingsLine(parsed *kong.Context) string {
+	effective := map[string]string{}
+	for _, attr := range config.Settings(parsed) {
+		effective[attr.Key] = attr.Value.String()
+	}
+	var line strings.Builder
+	for _, flag := range parsed.Flags() {
+		value, shown := effective[flag.Name]
+		switch {
+		case !shown, strings.EqualFold(value, flag.Default), flag.IsBool() && value != "true":
+			continue
+		case flag.IsBool():
+			fmt.Fprintf(&line, " --%s", flag.Name)
+		case value == "" || strings.ContainsAny(value, " \t\"'"):
+			fmt.Fprintf(&line, " --%s %q", flag.Name, value)
+		default:
+			fmt.Fprintf(&line, " --%s %s", flag.Name, value)
+		}
+	}
+	if line.Len() == 0 {
+		return ""
+	}
+	return "settings  " + line.String() + "\n"
 }
 
 func openLog(dir string) (*os.File, error) {

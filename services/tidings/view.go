@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/text/language"
@@ -14,19 +15,28 @@ import (
 	"github.com/tidings-dev/tidings/services/tidings/internal/control"
 )
 
-// view is what a person sees of a platform that runs: a page at start, then a line for each change.
+// view is what a person sees of a platform that runs: a page at start, then a line for each change. Changes of state
+// are news, which come by themselves and are told at once; numbers, and whether there is a bus, it has to look for.
 type view struct {
 	out    io.Writer
 	report func(context.Context) control.Report
+	clock  func() time.Time
+	news   *news
 	p      *message.Printer
-	last   map[string]lifecycle.Status // as it was told
-	now    map[string]lifecycle.Status // as it was at the last look
+	told   map[string]told
+	now    map[string]string // the line of each service at the last look
 }
 
-func newView(out io.Writer, report func(context.Context) control.Report) *view {
+// told is what was last said of a service.
+type told struct {
+	lifecycle.Status
+	line string
+}
+
+func newView(out io.Writer) *view {
 	return &view{
-		out: out, report: report, p: message.NewPrinter(language.English),
-		last: map[string]lifecycle.Status{}, now: map[string]lifecycle.Status{},
+		out: out, clock: time.Now, news: newNews(), p: message.NewPrinter(language.English),
+		told: map[string]told{}, now: map[string]string{},
 	}
 }
 
@@ -44,8 +54,9 @@ func (v *view) settled(ctx context.Context) control.Report {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
+		v.news.take() // the report knows
 		r := v.report(context.WithoutCancel(ctx))
-		if !slices.ContainsFunc(r.Services, func(s lifecycle.Status) bool { return !s.Bus }) {
+		if !slices.ContainsFunc(r.Services, func(s lifecycle.Status) bool { return s.State == lifecycle.Serving && !s.Bus }) {
 			return r
 		}
 		select {
@@ -59,20 +70,22 @@ func (v *view) settled(ctx context.Context) control.Report {
 // welcome says what runs, where, and what to type next.
 func (v *view) welcome(ctx context.Context, controlAddress, logFile string) {
 	r := v.settled(ctx)
-	kind := "the broker at " + r.Bus.URL
-	if r.Bus.Embedded {
-		kind = "a broker inside this process at " + r.Bus.URL + " (for first runs, tests and laptops)"
-	}
-	fmt.Fprintf(v.out, "bus        %s\n           %s\n", kind, r.Bus.Guarantees)
+	v.welcomeBus(r)
 	door := ""
 	for _, s := range r.Services {
-		v.last[s.Service], v.now[s.Service] = s, s
-		fmt.Fprintf(v.out, "%-10s %s, %s\n", s.Service, s.Address, v.line(s))
+		line := v.line(s)
+		v.told[s.Service], v.now[s.Service] = told{s, line}, line
+		if s.Address != "" {
+			line = s.Address + ", " + line
+		}
+		fmt.Fprintf(v.out, "%-10s %s\n", s.Service, line)
 		if s.Door != "" {
 			door = s.Door
 		}
 	}
-	fmt.Fprintf(v.out, "door       http://%s/v1/users\n", door)
+	if door != "" {
+		fmt.Fprintf(v.out, "door       http://%s/v1/users\n", door)
+	}
 	fmt.Fprintf(v.out, "data       %s, log in %s\n", r.Data, logFile)
 	fmt.Fprintf(v.out, "join       another process passes --bus %s --topic %s\n", r.Bus.URL, r.Bus.Topic)
 	flags := ""
@@ -89,8 +102,21 @@ func (v *view) welcome(ctx context.Context, controlAddress, logFile string) {
 	fmt.Fprintf(v.out, "           Ctrl-C here stops; the data stays\n")
 }
 
+// welcomeBus says what the bus is. What it promises is looked at once the topic can be asked for.
+func (v *view) welcomeBus(r control.Report) {
+	kind := "the broker at " + r.Bus.URL
+	if r.Bus.Embedded {
+		kind = "a broker inside this process at " + r.Bus.URL + " (for first runs, tests and laptops)"
+	}
+	guarantees := r.Bus.Guarantees
+	if !slices.ContainsFunc(r.Services, func(s lifecycle.Status) bool { return s.Bus }) {
+		guarantees += " (as configured: the bus does not answer yet)"
+	}
+	fmt.Fprintf(v.out, "bus        %s\n           %s\n", kind, guarantees)
+}
+
 func doorFlag(door string) string {
-	if door == "127.0.0.1:8480" {
+	if door == "" || door == "127.0.0.1:8480" {
 		return ""
 	}
 	return " --door http://" + door
@@ -109,59 +135,107 @@ func (v *view) line(s lifecycle.Status) string {
 }
 
 func (v *view) behind(s lifecycle.Status) string {
+	text := ""
 	switch {
 	case s.Service == control.Owner && s.Outbox != nil && s.Outbox.Unsent > 0:
-		return v.p.Sprintf(", %d events to send", s.Outbox.Unsent)
+		text = v.p.Sprintf(", %d events to send", s.Outbox.Unsent)
 	case s.Service == control.Owner:
-		return ""
 	case !s.Bus:
-		return ", no bus"
+		text = ", no bus"
 	case s.Lag < 0:
-		return ", lag unknown"
+		text = ", lag unknown"
+	default:
+		text = v.p.Sprintf(", lag %d", s.Lag)
 	}
-	return v.p.Sprintf(", lag %d", s.Lag)
+	if queued := control.Queued(v.p, s); queued != "" {
+		text += ", " + queued
+	}
+	return text
 }
 
-// Changes are looked for twice a second, and less often where looking takes long: services count what they hold, which
-// with a million users is a tenth of a second each.
+// Numbers are looked for twice a second, and less often where looking takes long: services count their marks, which
+// with a million users is a tenth of a second each, and without a broker the lag is waited for.
 const (
-	lookEvery = 500 * time.Millisecond
-	lookShare = 20 // the part of the time that may be spent on looking is one in so many
+	lookEvery  = 500 * time.Millisecond
+	lookSeldom = 2 * time.Second
+	lookShare  = 20 // the part of the time that may be spent on looking is one in so many, up to lookSeldom
 )
 
-// follow writes a line for each change until ctx ends.
+func pause(look time.Duration) time.Duration {
+	return min(max(lookEvery, lookShare*look), lookSeldom)
+}
+
+// follow writes a line for each change until ctx ends. Looking goes on beside it, so that news never wait for a look.
 func (v *view) follow(ctx context.Context) error {
+	reports := make(chan control.Report)
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	looking.Go(func() { v.look(ctx, reports) })
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-v.news.more:
+			for _, s := range v.news.take() {
+				v.tellState(s)
+			}
+		case r := <-reports:
+			v.tellNumbers(r)
+		}
+	}
+}
+
+// look sends a report after each pause until ctx ends.
+func (v *view) look(ctx context.Context, reports chan<- control.Report) {
 	timer := time.NewTimer(lookEvery)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-timer.C:
-			began := time.Now()
-			v.look(ctx)
-			timer.Reset(max(lookEvery, lookShare*time.Since(began)))
 		}
+		began := time.Now()
+		r := v.report(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case reports <- r:
+		}
+		timer.Reset(pause(time.Since(began)))
 	}
 }
 
-// look tells a change of state or bus at once, and a change of numbers when they have come to rest.
-func (v *view) look(ctx context.Context) {
-	r := v.report(ctx)
-	if ctx.Err() != nil {
-		return
+// tellState tells a change of state. Starting and Stopping last for moments, and are taken in without a word.
+func (v *view) tellState(s lifecycle.Status) {
+	before := v.told[s.Service]
+	switch {
+	case s.State == before.State: // the first page said so
+	case s.State == lifecycle.Serving:
+		v.tell(s, string(s.State)) // its numbers come with the next look
+	case s.State == lifecycle.Stopped, s.State == lifecycle.Failed:
+		v.tell(s, v.line(s))
+	default:
+		v.told[s.Service] = told{s, before.line}
 	}
+}
+
+// tellNumbers tells what a look has found: that the bus went or came at once, and numbers when they have come to rest.
+func (v *view) tellNumbers(r control.Report) {
 	for _, s := range r.Services {
-		before, told := v.now[s.Service], v.last[s.Service]
-		v.now[s.Service] = s
-		if sameState(s, told) && (v.line(s) == v.line(told) || v.line(s) != v.line(before)) {
-			continue
+		said, line, before := v.told[s.Service], v.line(s), v.now[s.Service]
+		v.now[s.Service] = line
+		if s.State != lifecycle.Serving || said.State != lifecycle.Serving {
+			continue // news of it have come or will
 		}
-		v.last[s.Service] = s
-		fmt.Fprintf(v.out, "%s   %-10s %s\n", time.Now().Format(time.TimeOnly), s.Service, v.line(s))
+		atOnce := s.Bus != said.Bus || s.Error != said.Error
+		if line != said.line && (atOnce || line == before) {
+			v.tell(s, line)
+		}
 	}
 }
 
-func sameState(a, b lifecycle.Status) bool {
-	return a.State == b.State && a.Bus == b.Bus && a.Error == b.Error
+func (v *view) tell(s lifecycle.Status, line string) {
+	v.told[s.Service] = told{s, line}
+	fmt.Fprintf(v.out, "%s   %-10s %s\n", v.clock().Format(time.TimeOnly), s.Service, line)
 }

@@ -21,6 +21,21 @@ type fileLock struct {
 	free func() error
 }
 
+// InUseError says who has a database, or another path that [Lock] was given. It wraps [ErrInUse].
+type InUseError struct {
+	Path   string
+	Holder string // who has it, in brackets behind a space: " (4711)"; empty where that is unknown
+	Pass   string // what to pass instead: "another file with --db"
+}
+
+// Error names the path and its holder, and says what to do.
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("%s %v by another process%s; stop it, or pass %s", e.Path, ErrInUse, e.Holder, e.Pass)
+}
+
+// Unwrap returns [ErrInUse].
+func (e *InUseError) Unwrap() error { return ErrInUse }
+
 // Lock keeps everybody from opening the SQLite file at path until release is called, without opening or making it:
 // for whoever removes databases. The folder is made. Its error wraps [ErrInUse] where somebody has the database
 // open. It doesn't block. A second release does nothing.
@@ -44,7 +59,7 @@ func lockFile(path string) (*fileLock, error) {
 	if err := flock(f); err != nil {
 		defer f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s %w by another process%s; stop it, or pass another file with --db", path, ErrInUse, holder(f))
+			return nil, &InUseError{Path: path, Holder: holder(f), Pass: "another file with --db"}
 		}
 		return nil, fmt.Errorf("lock of %s: %w", path, err)
 	}

@@ -5,8 +5,8 @@
 //
 // A service says what is its own in a [Spec], and the [Runner] made of it does, at each Run:
 //
-//  1. the database: locked, opened, the service's own migrations run
-//  2. the bus: its address is checked, and nobody waits for the broker
+//  1. the bus: its address is checked, and nobody waits for the broker
+//  2. the database: locked, opened, the service's own migrations run
 //  3. the gRPC address: listened on, so that one in use is known before anything runs
 //  4. [Spec.Build]: the service makes its store, its inbox or outbox and its gRPC server, and names by
 //     [Parts.Go] what is to run
@@ -30,9 +30,10 @@
 // # How it stops
 //
 // In the reverse order: gRPC takes no more calls and lets those in hand finish; then what Parts.Go has started, the
-// last one first, each told only when the one before has ended; then the bus, then the database. All of it has
-// [Spec.StopTimeout]. What hangs is named by the error of Run, and the database then stays locked as long as the
-// process lives, for something still uses it.
+// last one first, each told only when the one before has ended; then the bus, then the database. What runs has
+// [Spec.StopTimeout], and the bus [CloseTimeout] after it. What hangs is named by the error of Run, and the database
+// then stays locked as long as the process lives, for something still uses it.
 //
-// A failure of one part stops the others in the same way, and is the error of Run.
+// A failure of one part stops the others in the same way, and is the error of Run. Whoever runs several services hears
+// of each change of state by [Env.OnChange], without asking.
 package lifecycle

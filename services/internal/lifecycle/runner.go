@@ -16,20 +16,44 @@ import (
 	"github.com/tidings-dev/tidings/services/internal/program"
 )
 
-// DefaultStopTimeout is how long a service may take to stop: a program has to be gone 10 s after the signal.
-const DefaultStopTimeout = 8 * time.Second
-
-// closeLimit is how long the bus may take to close, once everything that used it has ended.
-const closeLimit = 1500 * time.Millisecond
+// A program has to be gone 10 s after the signal, and `tidings up` has its broker and its doors to close in that time
+// too: so a service has the sum of these two.
+const (
+	// DefaultStopTimeout is how long what runs in a service may take to stop.
+	DefaultStopTimeout = 6 * time.Second
+	// CloseTimeout is how long the bus may take to close, once everything that used it has ended.
+	CloseTimeout = 1500 * time.Millisecond
+)
 
 // OpenBus opens the bus that url names, as [bus.Open] does.
 type OpenBus func(ctx context.Context, url string, log *slog.Logger) (bus.Bus, error)
 
-// Env is what a service needs of the program that it is in.
+// Env is what a service needs of the program that it is in. Log and OpenBus must be set.
 type Env struct {
 	Log     *slog.Logger
 	OpenBus OpenBus
+	// ListenFlag is the flag that Config.Listen came from, for the error of an address in use; empty is --listen.
+	ListenFlag string
+	// Explain, unless nil, turns the error of a Run into what this program's users can act on: its own flags and
+	// commands. What it returns is Run's error, and Status.Error.
+	Explain func(error) error
+	// OnChange, unless nil, is told of every change of State, one after another in their order, the last one before
+	// Run returns. The Status has no more than Service, State, Info and Error. The service goes on when OnChange
+	// returns, so it should not block, and must not wait for the service; it may ask for its Status.
+	OnChange func(Status)
 }
+
+// DatabaseError is the error of a Run whose database can't be opened or migrated. It reads as Err does.
+type DatabaseError struct {
+	DB  string // as it was configured
+	Err error
+}
+
+// Error returns Err's text.
+func (e *DatabaseError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *DatabaseError) Unwrap() error { return e.Err }
 
 // Spec is what is a service's own. All but StopTimeout must be set.
 type Spec struct {
@@ -50,7 +74,9 @@ type Runner struct {
 	spec Spec
 	env  Env
 
-	mu    sync.Mutex
+	changing sync.Mutex // held while OnChange is told, so that it hears of one change after another
+
+	mu    sync.Mutex // guards the rest; held for moments only
 	state State
 	err   error  // of the last Run
 	parts *Parts // while Serving
@@ -62,6 +88,15 @@ var _ Service = (*Runner)(nil)
 func New(spec Spec, env Env) *Runner {
 	if spec.StopTimeout == 0 {
 		spec.StopTimeout = DefaultStopTimeout
+	}
+	if env.ListenFlag == "" {
+		env.ListenFlag = "--listen"
+	}
+	if env.Explain == nil {
+		env.Explain = func(err error) error { return err }
+	}
+	if env.OnChange == nil {
+		env.OnChange = func(Status) {}
 	}
 	env.Log = env.Log.With("service", spec.Name)
 	return &Runner{spec: spec, env: env, state: Stopped}
@@ -79,6 +114,9 @@ func (r *Runner) Run(ctx context.Context, ready func(Info)) error {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // stopped while it was starting
 	}
+	if err != nil {
+		err = r.env.Explain(err)
+	}
 	r.end(err)
 	return err
 }
@@ -86,7 +124,7 @@ func (r *Runner) Run(ctx context.Context, ready func(Info)) error {
 func (r *Runner) run(ctx context.Context, ready func(Info)) error {
 	p, err := r.start(ctx)
 	if err != nil {
-		return errors.Join(err, p.close(closeLimit))
+		return errors.Join(err, p.close(CloseTimeout))
 	}
 	serve := program.Component{Name: "gRPC", Run: func(ctx context.Context) error {
 		r.serving(p)
@@ -94,29 +132,27 @@ func (r *Runner) run(ctx context.Context, ready func(Info)) error {
 		return p.GRPC.Run(ctx)
 	}}
 	// Whoever asks for the status from the stop on must not meet a database that is being closed.
-	unhook := context.AfterFunc(ctx, r.stopping)
+	unhook := context.AfterFunc(ctx, func() { r.stopping(p) })
 	defer unhook()
 	err = program.Run(ctx, r.spec.StopTimeout, append(p.components, serve)...)
-	r.stopping()
+	r.stopping(p)
 	if late := (*program.StopError)(nil); errors.As(err, &late) {
 		return err // something still uses the rest
 	}
-	return errors.Join(err, p.close(closeLimit))
+	return errors.Join(err, p.close(CloseTimeout))
 }
 
 // start makes the parts, in order. What it returns with an error is to be closed too.
 func (r *Runner) start(ctx context.Context) (p *Parts, err error) {
 	p = &Parts{Log: r.env.Log}
-	if p.DB, err = database.Open(ctx, r.spec.Config.DB, p.Log); err != nil {
-		return p, err
-	}
-	if err := p.DB.Migrate(ctx, r.spec.Migrations); err != nil {
-		return p, err
-	}
+	// The bus first: a mistake in its address is to leave no database behind.
 	if p.Bus, err = r.env.OpenBus(ctx, r.spec.Config.Bus, p.Log); err != nil {
 		return p, err
 	}
-	lis, err := config.Listen(ctx, "--listen", r.spec.Config.Listen)
+	if err := r.openDatabase(ctx, p); err != nil {
+		return p, &DatabaseError{DB: r.spec.Config.DB, Err: err}
+	}
+	lis, err := config.Listen(ctx, r.env.ListenFlag, r.spec.Config.Listen)
 	if err != nil {
 		return p, err
 	}
@@ -130,36 +166,64 @@ func (r *Runner) start(ctx context.Context) (p *Parts, err error) {
 	return p, nil
 }
 
+func (r *Runner) openDatabase(ctx context.Context, p *Parts) (err error) {
+	if p.DB, err = database.Open(ctx, r.spec.Config.DB, p.Log); err != nil {
+		return err
+	}
+	return p.DB.Migrate(ctx, r.spec.Migrations)
+}
+
+// change makes a change of state under the lock, and tells of it after, unless change reports that there was none.
+func (r *Runner) change(change func() bool) bool {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	r.mu.Lock()
+	changed := change()
+	r.mu.Unlock()
+	if changed {
+		s, _ := r.now()
+		r.env.OnChange(s)
+	}
+	return changed
+}
+
 // begin takes the Runner from rest to Starting, and reports whether it was at rest.
 func (r *Runner) begin() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.state != Stopped && r.state != Failed {
-		return false
-	}
-	r.state, r.err = Starting, nil
-	return true
+	return r.change(func() bool {
+		if r.state != Stopped && r.state != Failed {
+			return false
+		}
+		r.state, r.err = Starting, nil
+		return true
+	})
 }
 
 func (r *Runner) serving(p *Parts) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.state, r.parts = Serving, p
+	r.change(func() bool {
+		r.state, r.parts = Serving, p
+		return true
+	})
 }
 
-func (r *Runner) stopping() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.state, r.parts = Stopping, nil
+// stopping ends the serving of p; later calls, which may come after the end of p's Run, do nothing.
+func (r *Runner) stopping(p *Parts) {
+	r.change(func() bool {
+		if r.parts != p {
+			return false
+		}
+		r.state, r.parts = Stopping, nil
+		return true
+	})
 }
 
 func (r *Runner) end(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.state, r.parts, r.err = Stopped, nil, err
-	if err != nil {
-		r.state = Failed
-	}
+	r.change(func() bool {
+		r.state, r.parts, r.err = Stopped, nil, err
+		if err != nil {
+			r.state = Failed
+		}
+		return true
+	})
 }
 
 // now returns the state of this moment, and the parts while Serving.
@@ -170,6 +234,9 @@ func (r *Runner) now() (Status, *Parts) {
 	if r.err != nil {
 		s.Error = r.err.Error()
 	}
+	if r.parts != nil {
+		s.Info = r.parts.info
+	}
 	return s, r.parts
 }
 
@@ -179,7 +246,7 @@ func (r *Runner) Status(ctx context.Context) (Status, error) {
 	if p == nil {
 		return s, nil
 	}
-	s.Info, s.Bus, s.Guarantees = p.info, p.GRPC.Bus(), p.Bus.Guarantees().String()
+	s.Bus, s.Guarantees = p.GRPC.Bus(), p.Bus.Guarantees().String()
 	for _, fill := range p.status {
 		if err := fill(ctx, &s); err != nil {
 			if later, still := r.now(); still == nil {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -150,6 +153,81 @@ func TestAStartThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestAMistakeInTheBusLeavesNoDatabase(t *testing.T) {
+	sp := spec(t)
+	sp.Config.DB = filepath.Join(t.TempDir(), "data", "people.db")
+	s := lifecycle.New(sp, lifecycle.Env{
+		Log:     slog.New(slog.DiscardHandler),
+		OpenBus: func(context.Context, string, *slog.Logger) (bus.Bus, error) { return nil, errBroken },
+	})
+	if err := s.Run(t.Context(), func(lifecycle.Info) {}); !errors.Is(err, errBroken) {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := os.Stat(filepath.Dir(sp.Config.DB)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder of the database: %v, want that there is none", err)
+	}
+}
+
+// closing is a bus that says when it is closed.
+type closing struct {
+	away
+	closed *bool
+}
+
+func (c closing) Close(context.Context) error { *c.closed = true; return nil }
+
+func TestADatabaseThatIsNoneIsToldApart(t *testing.T) {
+	sp := spec(t)
+	if err := os.WriteFile(sp.Config.DB, []byte(strings.Repeat("this is no database ", 500)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	closed := false
+	err := newRunner(sp, closing{closed: &closed}).Run(t.Context(), func(lifecycle.Info) {})
+	var broken *lifecycle.DatabaseError
+	if !errors.As(err, &broken) || broken.DB != sp.Config.DB || !strings.Contains(err.Error(), "not a database") {
+		t.Errorf("got %v, want a *DatabaseError", err)
+	}
+	if !closed {
+		t.Error("the bus was left open")
+	}
+}
+
+func TestEveryChangeOfStateIsToldInOrder(t *testing.T) {
+	sp := spec(t)
+	var s *lifecycle.Runner
+	var told []string // by one change after the other
+	s = lifecycle.New(sp, lifecycle.Env{
+		Log: slog.New(slog.DiscardHandler), OpenBus: openBus(away{}),
+		OnChange: func(st lifecycle.Status) {
+			now, err := s.Status(context.Background()) // which must not wait for the change
+			if now.State != st.State || err != nil || (st.Address != "") != (st.State == lifecycle.Serving) {
+				t.Errorf("told %+v while the status is %+v, %v", st, now, err)
+			}
+			told = append(told, st.Service+" "+string(st.State)+st.Error)
+		},
+	})
+	run(t, s).end(t)
+	if want := "people starting,people serving,people stopping,people stopped"; strings.Join(told, ",") != want {
+		t.Errorf("told %v by the time that Run had returned, want %s", told, want)
+	}
+}
+
+func TestAFailureIsExplained(t *testing.T) {
+	sp, inUse := spec(t), mustListen(t)
+	sp.Config.Listen = inUse
+	var last lifecycle.Status
+	s := lifecycle.New(sp, lifecycle.Env{
+		Log: slog.New(slog.DiscardHandler), OpenBus: openBus(away{}), ListenFlag: "--people",
+		Explain:  func(err error) error { return fmt.Errorf("%w, it says", err) },
+		OnChange: func(st lifecycle.Status) { last = st },
+	})
+	err := s.Run(t.Context(), func(lifecycle.Info) {})
+	want := "--people " + inUse + " is in use; stop the other process or pass --people, it says"
+	if err == nil || err.Error() != want || last.State != lifecycle.Failed || last.Error != want {
+		t.Errorf("got %v, told %+v; want %s", err, last, want)
 	}
 }
 

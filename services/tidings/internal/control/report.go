@@ -1,6 +1,7 @@
 package control
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -20,6 +21,19 @@ type Report struct {
 	// Quiet says that the owner wrote nothing while the services were asked one after another. Only then can their
 	// numbers be compared.
 	Quiet bool `json:"quiet"`
+}
+
+// MarshalJSON adds the disagreements, for who reads the JSON by a program. Reading it back, they are worked out again.
+func (r Report) MarshalJSON() ([]byte, error) {
+	type plain Report
+	found := r.Disagreements()
+	if found == nil {
+		found = []string{}
+	}
+	return json.Marshal(struct {
+		plain
+		Disagreements []string `json:"disagreements"`
+	}{plain(r), found})
 }
 
 // Bus says what the services are connected to.
@@ -74,7 +88,7 @@ func (r Report) Write(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	return r.writeNotes(w)
+	return r.writeNotes(w, p)
 }
 
 // numbers are the columns of one service; of one that is stopped nothing is known.
@@ -109,10 +123,10 @@ func state(s lifecycle.Status) string {
 }
 
 // writeNotes adds a line for everything that the table has no column for.
-func (r Report) writeNotes(w io.Writer) error {
+func (r Report) writeNotes(w io.Writer, p *message.Printer) error {
 	var notes []string
 	for _, s := range r.Services {
-		notes = append(notes, serviceNotes(s)...)
+		notes = append(notes, serviceNotes(p, s)...)
 	}
 	notes = append(notes, r.Disagreements()...)
 	for _, n := range notes {
@@ -123,21 +137,40 @@ func (r Report) writeNotes(w io.Writer) error {
 	return nil
 }
 
-func serviceNotes(s lifecycle.Status) []string {
+// Queued says what the reactions are that a service still has to perform: "19,700 mails to send"; "" for none.
+func Queued(p *message.Printer, s lifecycle.Status) string {
+	what := "reactions to perform"
+	if s.Service == "mailer" {
+		what = "mails to send"
+	}
+	if s.Queued == 0 {
+		return ""
+	}
+	return p.Sprintf("%d %s", s.Queued, what)
+}
+
+func serviceNotes(p *message.Printer, s lifecycle.Status) []string {
 	var notes []string
-	add := func(n int64, what string) {
+	add := func(note string) {
+		if note != "" {
+			notes = append(notes, s.Service+": "+note)
+		}
+	}
+	count := func(n int64, what string) {
 		if n > 0 {
-			notes = append(notes, fmt.Sprintf("%s: %d %s", s.Service, n, what))
+			add(p.Sprintf("%d %s", n, what))
 		}
 	}
 	if s.Outbox != nil {
-		add(s.Outbox.Unsent, "events not yet sent")
+		count(s.Outbox.Unsent, "events not yet sent")
 	}
-	add(s.Parked, "parked")
-	add(s.Dead, "dead")
-	add(s.Missing, "missing")
-	if s.Error != "" {
-		notes = append(notes, s.Service+": "+s.Error)
+	add(Queued(p, s))
+	count(s.Parked, "parked")
+	count(s.Dead, "dead")
+	count(s.Missing, "missing")
+	for _, n := range s.Notes {
+		add(n)
 	}
+	add(s.Error)
 	return notes
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/moogar0880/problems"
@@ -27,13 +29,16 @@ var ErrUnknownService = errors.New("no such service")
 
 const (
 	readTime = 5 * time.Second
-	stopTime = 2 * time.Second
+	// stopTime is for answers that are being written; an answer that waits for a service is not waited for.
+	stopTime = 500 * time.Millisecond
 )
 
-// Serve answers on l until ctx ends, then closes it. It accepts no request that a web page of elsewhere makes.
+// Serve answers on l until ctx ends, then closes it, within a second. It accepts no request that a web page of
+// elsewhere makes: none with another origin, and none by a name that is not loopback's, which a page could have made
+// to mean this machine.
 func Serve(ctx context.Context, l net.Listener, p Platform, log *slog.Logger) error {
 	srv := &http.Server{
-		Handler:           http.NewCrossOriginProtection().Handler(routes(p)),
+		Handler:           onlyLoopback(http.NewCrossOriginProtection().Handler(routes(p))),
 		ReadHeaderTimeout: readTime, ReadTimeout: readTime,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
@@ -51,6 +56,25 @@ func Serve(ctx context.Context, l net.Listener, p Platform, log *slog.Logger) er
 	}
 	<-ended
 	return nil
+}
+
+// onlyLoopback refuses requests whose Host is not localhost, nor an address of loopback.
+func onlyLoopback(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLoopback(r.Host) {
+			problem(w, http.StatusForbidden, fmt.Errorf("the control door answers to localhost, 127.0.0.1 and [::1] only, not to %q", r.Host))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isLoopback(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]") // without a port
+	}
+	return strings.EqualFold(host, "localhost") || net.ParseIP(host).IsLoopback()
 }
 
 func routes(p Platform) http.Handler {

@@ -64,7 +64,7 @@ func TestTheReadmesCommands(t *testing.T) {
 	if os.Getenv("CI") != "true" {
 		t.Skip("CI is not true: this takes the README's own ports, and builds grpcurl")
 	}
-	env := append(os.Environ(), "TIDINGS_DATA="+t.TempDir())
+	env := append(environment(), "TIDINGS_DATA="+t.TempDir())
 	for _, c := range readme(t) {
 		line, _, _ := strings.Cut(c.line, "  #")
 		line = strings.TrimSpace(line)

@@ -1,19 +1,22 @@
 package platform
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"strings"
 
 	audit "github.com/tidings-dev/tidings/services/audit/service"
 	directory "github.com/tidings-dev/tidings/services/directory/service"
 	"github.com/tidings-dev/tidings/services/internal/backends"
 	"github.com/tidings-dev/tidings/services/internal/config"
+	"github.com/tidings-dev/tidings/services/internal/database"
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	mailer "github.com/tidings-dev/tidings/services/mailer/service"
+	"github.com/tidings-dev/tidings/services/tidings/internal/control"
 	users "github.com/tidings-dev/tidings/services/users/service"
 )
 
@@ -32,7 +35,10 @@ type Config struct {
 	Directory, Audit, Mailer string
 	// More is passed on to a service as flags of its own program, by the service's name.
 	More map[string][]string
-	Log  *slog.Logger
+	// OnChange, unless nil, is told of every change of a service's state, of one service in order, of several at
+	// once: see [lifecycle.Env]. It must be safe for concurrent use.
+	OnChange func(lifecycle.Status)
+	Log      *slog.Logger
 }
 
 // serviceNames are the four, in the order in which they are shown.
@@ -42,35 +48,88 @@ var serviceNames = [...]string{"users", "directory", "audit", "mailer"}
 // unknown to another.
 func (c Config) Dir() string { return config.DataDir(c.Data, c.Bus) }
 
+// Check reports an address of a bus that can't be used, before anything is made. It waits for no broker.
+func (c Config) Check(ctx context.Context) error {
+	if c.embedded() {
+		return nil
+	}
+	b, err := backends.Open(ctx, c.Bus, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, CloseTimeout)
+	defer cancel()
+	return b.Close(ctx)
+}
+
 func (c Config) embedded() bool { return c.Bus == EmbeddedKafka }
 
 func (c Config) brokerDir() string { return filepath.Join(c.Dir(), "broker") }
 
 // services makes the four, in the order in which they are shown. bus is the address that they connect to.
 func (c Config) services(bus string) ([]lifecycle.Service, error) {
-	env := lifecycle.Env{Log: c.Log, OpenBus: backends.Open}
 	return collect(
 		func() (lifecycle.Service, error) {
 			var cfg users.Config
 			err := c.parse("users", c.Users, bus, &cfg, "--door="+c.Door)
-			return users.New(cfg, env), err
+			return users.New(cfg, c.env("users")), err
 		},
 		func() (lifecycle.Service, error) {
 			var cfg directory.Config
 			err := c.parse("directory", c.Directory, bus, &cfg)
-			return directory.New(cfg, env), err
+			return directory.New(cfg, c.env("directory")), err
 		},
 		func() (lifecycle.Service, error) {
 			var cfg audit.Config
 			err := c.parse("audit", c.Audit, bus, &cfg)
-			return audit.New(cfg, env), err
+			return audit.New(cfg, c.env("audit")), err
 		},
 		func() (lifecycle.Service, error) {
 			var cfg mailer.Config
 			err := c.parse("mailer", c.Mailer, bus, &cfg)
-			return mailer.New(cfg, env), err
+			return mailer.New(cfg, c.env("mailer")), err
 		},
 	)
+}
+
+// env is what the service of that name needs of the platform.
+func (c Config) env(name string) lifecycle.Env {
+	return lifecycle.Env{
+		Log: c.Log, OpenBus: backends.Open, ListenFlag: "--" + name, OnChange: c.changed,
+		Explain: func(err error) error { return c.explain(name, err) },
+	}
+}
+
+func (c Config) changed(s lifecycle.Status) {
+	if s.State == lifecycle.Failed {
+		c.Log.Error("a service failed", "service", s.Service, "err", s.Error)
+	}
+	if c.OnChange != nil {
+		c.OnChange(s)
+	}
+}
+
+// explain says what to do about a database, in words of `tidings up`. All that a reader holds is in the log too; what
+// the owner holds is nowhere else.
+func (c Config) explain(name string, err error) error {
+	var inUse *database.InUseError
+	var broken *lifecycle.DatabaseError
+	switch {
+	case errors.As(err, &inUse):
+		named := *inUse
+		named.Pass = "another --data"
+		return &named
+	case name == control.Owner || !errors.As(err, &broken) || outside(err):
+		return err
+	}
+	return fmt.Errorf("%w; delete %s and start it: it fills again from the log", err, broken.DB)
+}
+
+// outside reports whether an error of a database has its reason outside the file: deleting it would change nothing.
+func outside(err error) bool {
+	var path *fs.PathError
+	return database.IsUnavailable(err) || errors.As(err, &path) || errors.Is(err, database.ErrUnsupported) ||
+		errors.Is(err, context.Canceled)
 }
 
 func collect(makers ...func() (lifecycle.Service, error)) ([]lifecycle.Service, error) {
@@ -90,53 +149,11 @@ func (c Config) parse(name, listen, bus string, cfg config.Config, more ...strin
 	args := append([]string{
 		"--bus=" + bus, "--db=" + filepath.Join(c.Dir(), name+".db"), "--listen=" + listen, "--topic=" + c.Topic,
 	}, more...)
-	_, err := config.Parse(append(args, c.More[name]...), io.Discard, config.Defaults{Service: name, Listen: listen}, cfg)
+	parsed, err := config.Parse(append(args, c.More[name]...), io.Discard, config.Defaults{Service: name, Listen: listen}, cfg)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	settings := append([]slog.Attr{slog.String("service", name)}, config.Settings(parsed)...)
+	c.Log.LogAttrs(context.Background(), slog.LevelInfo, "settings", settings...)
 	return nil
 }
-
-// Clear empties the folder of this platform, and leaves alone what Tidings has not put there. It refuses for a bus of
-// its own: the log there would keep its events, and the emptied owner would know nothing of them.
-func (c Config) Clear() error {
-	if !c.embedded() {
-		return config.Usage("--fresh: the log at %s keeps its events, and an emptied users would contradict them; "+
-			"pass another --topic and --data instead", config.Redact(c.Bus))
-	}
-	if err := os.MkdirAll(c.Dir(), 0o700); err != nil {
-		return fmt.Errorf("--data: %w", err)
-	}
-	unlock, err := c.lockAll()
-	if err != nil {
-		return fmt.Errorf("--fresh: %w", err)
-	}
-	defer unlock()
-	entries, err := os.ReadDir(c.Dir())
-	if err != nil {
-		return fmt.Errorf("--fresh: %w", err)
-	}
-	for _, e := range entries {
-		if !ours(e.Name()) {
-			continue
-		}
-		if err := os.RemoveAll(filepath.Join(c.Dir(), e.Name())); err != nil {
-			return fmt.Errorf("--fresh: %w", err)
-		}
-	}
-	return nil
-}
-
-// ours reports whether Tidings makes files of that name.
-func ours(name string) bool {
-	for _, service := range serviceNames {
-		// A lock's file stays: two processes could each lock one of that name.
-		if strings.HasPrefix(name, service+".db") && !strings.HasSuffix(name, ".lock") {
-			return true
-		}
-	}
-	return name == "broker" || name == "mailbox" || name == LogFile
-}
-
-// LogFile is the name of the file, in the folder of the platform, that `tidings up` logs to.
-const LogFile = "tidings.log"

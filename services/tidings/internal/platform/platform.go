@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,20 +53,57 @@ func New(ctx context.Context, cfg Config) (*Platform, error) {
 	return p, nil
 }
 
-// StartAll starts every service, side by side, and returns once all serve. The first failure is returned; those that
-// do serve go on.
+// StartAll starts every service, side by side, and returns once each serves or has failed. A service that failed is
+// shown so by Report, the others go on without it, and Start may be tried again. It is an error only where none
+// serves, or where it is plainly the user who has to choose: an address that can't be listened on, and wrong flags.
 func (p *Platform) StartAll(ctx context.Context) error {
-	var group errgroup.Group
-	for _, u := range p.units {
-		group.Go(func() error { return u.start(ctx) })
+	faults := make([]error, len(p.units))
+	var group sync.WaitGroup
+	for i, u := range p.units {
+		group.Go(func() { faults[i] = u.start(ctx) })
 	}
-	return group.Wait()
+	group.Wait()
+	faults = slices.DeleteFunc(faults, func(err error) bool { return err == nil })
+	mistake := slices.IndexFunc(faults, isMistake)
+	switch {
+	case len(faults) == 0:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case mistake >= 0:
+		return faults[mistake]
+	case len(faults) == len(p.units):
+		return together(faults)
+	}
+	return nil
 }
 
-// closeTime bounds the end of the embedded broker; the services have bounds of their own.
-const closeTime = 1500 * time.Millisecond
+// isMistake reports whether a start failed by what the user has typed.
+func isMistake(err error) bool {
+	var usage *config.UsageError
+	var address *net.OpError
+	return errors.As(err, &usage) || errors.As(err, &address) && address.Op == "listen"
+}
 
-// Close stops the services, side by side, then the broker. It blocks for less than 10 s.
+// together is one error, in one line, for services that all failed: what they say, once where they say the same.
+func together(faults []error) error {
+	var said []string
+	same := true
+	for _, err := range faults {
+		said = append(said, err.Error())
+		same = same && errors.Unwrap(err).Error() == errors.Unwrap(faults[0]).Error()
+	}
+	if same {
+		return errors.Unwrap(faults[0])
+	}
+	return errors.New(strings.Join(said, "; "))
+}
+
+// CloseTimeout is how long the embedded broker may take to close. The services have [lifecycle.DefaultStopTimeout]
+// and [lifecycle.CloseTimeout] before it.
+const CloseTimeout = 1500 * time.Millisecond
+
+// Close stops the services, side by side, then the broker. It blocks for 9 s at most, the sum of their bounds.
 func (p *Platform) Close() error {
 	var group errgroup.Group
 	for _, u := range p.units {
@@ -73,7 +113,7 @@ func (p *Platform) Close() error {
 	if p.broker == nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 	defer cancel()
 	return errors.Join(err, p.broker.Close(ctx))
 }
