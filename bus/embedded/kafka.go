@@ -34,8 +34,9 @@ type KafkaConfig struct {
 
 // Kafka is a Kafka broker inside this process: one node that keeps its log on disk, with consumer groups of both
 // protocols. What it has acknowledged outlives the process, and a power cut too unless it is Unsynced. Use it for
-// first runs, tests and laptops: there is no second copy, no password and no TLS, and after a restart it holds
-// the log in memory as well (1.1 GB for 5,000,000 events).
+// first runs, tests and laptops: there is no second copy, no password and no TLS; a record has its publisher's time,
+// also where the topic asks for the broker's; and after a restart it holds the log in memory as well (1.1 GB for
+// 5,000,000 events).
 type Kafka struct {
 	cluster *kfake.Cluster
 	conns   *listener
@@ -69,7 +70,7 @@ func StartKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 
 func startKafka(ctx context.Context, cfg KafkaConfig) (_ *Kafka, err error) {
 	if cfg.Dir == "" {
-		return nil, errors.New("Dir is empty; name a folder for the log")
+		return nil, errors.New("no Dir; name a folder for the log")
 	}
 	if cfg.Addr == "" {
 		cfg.Addr = DefaultKafkaAddr

@@ -225,7 +225,7 @@ func TestAWrongConfigNamesTheMend(t *testing.T) {
 		cfg  embedded.KafkaConfig
 		want string
 	}{
-		{embedded.KafkaConfig{Addr: "127.0.0.1:0"}, "Dir is empty"},
+		{embedded.KafkaConfig{Addr: "127.0.0.1:0"}, "no Dir; name a folder for the log"},
 		{embedded.KafkaConfig{Addr: k.Addr(), Dir: t.TempDir()}, "address " + k.Addr() + " is in use; stop the other process or pass another address"},
 		{embedded.KafkaConfig{Addr: "0.0.0.0:0", Dir: t.TempDir()}, "is not on loopback; pass 127.0.0.1:0"},
 		{embedded.KafkaConfig{Addr: ":0", Dir: t.TempDir()}, "is not on loopback; pass 127.0.0.1:0"},

@@ -47,18 +47,22 @@ func newAdmin(s settings, log *throttle) (*admin, error) {
 	return &admin{cl: cl, adm: kadm.NewClient(cl), log: log}, nil
 }
 
+// close may be called when nobody asks any more.
 func (a *admin) close() { a.cl.Close() }
 
 // errPermanent marks an answer that no further asking will change.
 type errPermanent struct{ error }
 
+// Unwrap returns the error itself.
 func (e errPermanent) Unwrap() error { return e.error }
+
+// Everything here has to be waited for, and nothing has a deadline of its own: a bus starts without its broker, and
+// whoever can't wait says so by a context. So there is one way of asking, insist, around questions that are asked once.
 
 // insist asks until there is an answer or ctx ends, and returns ctx's error then. An errPermanent ends it at once.
 // It logs what is being waited for, now and then.
 func (a *admin) insist(ctx context.Context, what string, ask func(context.Context) error) error {
-	delays := &backoff.ExponentialBackOff{InitialInterval: firstAgain, MaxInterval: longestAgain, Multiplier: 2, RandomizationFactor: 0.2}
-	delays.Reset()
+	delays := newDelays()
 	for {
 		err := a.once(ctx, ask)
 		var permanent errPermanent
@@ -80,6 +84,16 @@ func (a *admin) insist(ctx context.Context, what string, ask func(context.Contex
 	}
 }
 
+// newDelays counts out the waiting between two questions.
+func newDelays() *backoff.ExponentialBackOff {
+	delays := &backoff.ExponentialBackOff{
+		InitialInterval: firstAgain, MaxInterval: longestAgain, Multiplier: 2, RandomizationFactor: 0.2,
+	}
+	delays.Reset()
+	return delays
+}
+
+// once asks once, for a bounded time.
 func (a *admin) once(ctx context.Context, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -101,8 +115,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // groupVersion is the feature that says whether a cluster that knows KIP-848 groups has them switched on.
 const groupVersion = "group.version"
 
-// consumerProtocol reports whether every broker serves KIP-848 groups. It has to be asked: where one doesn't, a
-// consumer of that protocol waits for ever, without an error.
+// consumerProtocol reports whether every broker serves KIP-848 groups, for any of them may have to lead one. It has
+// to be asked: where one doesn't, a consumer of that protocol waits for ever, without an error.
 func (a *admin) consumerProtocol(ctx context.Context) (bool, error) {
 	all, err := a.adm.ApiVersions(ctx)
 	if err != nil {
@@ -159,7 +173,8 @@ func (a *admin) partitions(ctx context.Context, start bus.Start, topics ...strin
 		return nil, err
 	}
 	names := slices.Sorted(maps.Keys(found))
-	// The ends are asked for last, so that nothing else is beyond them.
+	// The ends are asked for last, so that nothing else is beyond them. They are the high watermarks: what a
+	// transaction has not committed yet counts as there, and readers come to it when it is decided.
 	first, err := a.adm.ListStartOffsets(ctx, names...)
 	if err != nil {
 		return nil, err
@@ -209,6 +224,7 @@ func bounds(found kadm.TopicDetails, start bus.Start, first, since, next kadm.Li
 	return parts, nil
 }
 
+// offset picks one offset from a list. A leader that has just moved is told as an error of its partition.
 func offset(l kadm.ListedOffsets, topic string, partition int32) (int64, error) {
 	o, ok := l.Lookup(topic, partition)
 	if !ok {
@@ -220,6 +236,7 @@ func offset(l kadm.ListedOffsets, topic string, partition int32) (int64, error) 
 	return o.Offset, nil
 }
 
+// comparePositions orders by topic and partition.
 func comparePositions(a, b bus.Position) int {
 	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 }

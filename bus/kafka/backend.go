@@ -18,7 +18,9 @@ func Backend() bus.Backend {
 	return bus.Backend{Schemes: []string{"kafka"}, Open: open}
 }
 
-// connection is a bus.Bus over one Kafka cluster.
+// connection is a bus.Bus over one Kafka cluster. It has three kinds of client, which connect when they are needed:
+// one producer for all calls of Publish, a consumer for each Subscribe, and an admin client for the questions that
+// librdkafka doesn't answer.
 type connection struct {
 	set       settings
 	log       *slog.Logger
@@ -82,6 +84,9 @@ func (c *connection) Publish(ctx context.Context, name string, events ...bus.Eve
 		return err
 	}
 	defer c.calls.Done()
+	if ctx.Err() != nil {
+		return allFailed(name, len(events), context.Cause(ctx))
+	}
 	t, err := c.publishTopic(ctx, name)
 	if err != nil {
 		return allFailed(name, len(events), err)
@@ -116,6 +121,7 @@ func (c *connection) rename(ctx context.Context, name string, events []bus.Event
 	}
 }
 
+// publishTopic returns the topic to publish to, on the way that is taken most often without asking anybody.
 func (c *connection) publishTopic(ctx context.Context, name string) (topic, error) {
 	if t, ok := c.topics.fresh(name); ok {
 		return t, nil
@@ -128,6 +134,7 @@ func (c *connection) publishTopic(ctx context.Context, name string) (topic, erro
 	return c.topics.ready(ctx, name)
 }
 
+// allFailed is the error of a call of which nothing was sent.
 func allFailed(topic string, n int, err error) error {
 	failed := make(map[int]error, n)
 	for i := range n {
@@ -156,7 +163,7 @@ func (c *connection) Partitions(ctx context.Context, topics ...string) ([]bus.Pa
 	return parts, nil
 }
 
-// Guarantees implements bus.Bus.
+// Guarantees implements bus.Bus. It speaks of the topics that were used so far.
 func (c *connection) Guarantees() bus.Guarantees {
 	g := bus.All()
 	g.Durable = c.set.acks == "all"
@@ -164,7 +171,7 @@ func (c *connection) Guarantees() bus.Guarantees {
 	return g
 }
 
-// Close implements bus.Bus.
+// Close implements bus.Bus. After ctx has ended it takes a moment more, for what is left to be told that it failed.
 func (c *connection) Close(ctx context.Context) error {
 	c.mu.Lock()
 	first := !c.closed

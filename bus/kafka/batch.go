@@ -7,9 +7,10 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 )
 
-// part is a partition that the group has given to this member.
+// part is a partition that the group has given to this member. When it is taken away and given again, that is
+// another part: what is left over of the first can't be mistaken for the second.
 type part struct {
-	pos bus.Position // Offset is unused
+	pos bus.Position // Offset is unused; Log is empty until the first answer of the resolver
 
 	// The poller's alone.
 	next     int64 // up to where it was read
@@ -23,6 +24,7 @@ type part struct {
 // span is what a batch reads of one partition.
 type span struct {
 	part       *part
+	pos        bus.Position // of the part when it was read: the poller may give it another log by now
 	epoch      int
 	from, next int64
 }
@@ -56,7 +58,7 @@ func (b *batch) move(p *part, next int64) {
 			return
 		}
 	}
-	b.spans = append(b.spans, span{part: p, epoch: p.seen, from: p.next, next: next})
+	b.spans = append(b.spans, span{part: p, pos: p.pos, epoch: p.seen, from: p.next, next: next})
 	p.next = next
 }
 
@@ -91,6 +93,7 @@ func (b *batch) stale() bool {
 	return slices.ContainsFunc(b.spans, span.stale)
 }
 
+// stale reports whether what was read has become void. The caller has readAhead.mu.
 func (s span) stale() bool { return s.epoch != s.part.epoch }
 
 // cut removes what is void, and reports whether anything is left.
@@ -106,8 +109,9 @@ func (b *batch) cut() bool {
 	return len(b.spans) > 0
 }
 
+// holds reports whether an event is of this span.
 func (s span) holds(at bus.Position) bool {
-	return at.Partition == s.part.pos.Partition && at.Topic == s.part.pos.Topic && at.Offset >= s.from && at.Offset < s.next
+	return at.Partition == s.pos.Partition && at.Topic == s.pos.Topic && at.Offset >= s.from && at.Offset < s.next
 }
 
 // delivery shows b to a handler. It is valid until reset.
@@ -115,7 +119,7 @@ func (b *batch) delivery() bus.Delivery {
 	b.decode()
 	b.ranges = b.ranges[:0]
 	for _, s := range b.spans {
-		r := bus.Range{Position: s.part.pos, Next: s.next}
+		r := bus.Range{Position: s.pos, Next: s.next}
 		r.Offset = s.from
 		b.ranges = append(b.ranges, r)
 	}

@@ -34,7 +34,8 @@ func (s *session) commitLoop() {
 	}
 }
 
-// commit is not needed for anything to be right, so it is not tried hard.
+// commit is not needed for anything to be right, so it is not tried hard: a broker that is known to be away isn't
+// asked, for the answer would be waited for, and the end of the subscription with it.
 func (s *session) commit() {
 	if !s.ready.reachable() {
 		return

@@ -14,6 +14,9 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
+// What stands here was measured. The defaults of librdkafka are for throughput over slow links; several of them cost
+// a local consumer most of its speed, and linger costs a publisher that waits for each batch most of its own.
+
 // Bounds of memory. Each is for the whole producer or consumer, whatever the number of partitions.
 const (
 	// publishQueueKB bounds what waits to be sent; Publish waits while it is full.
@@ -23,6 +26,10 @@ const (
 	prefetchKB    = 32 << 10
 	fetchMaxBytes = 16 << 20
 )
+
+// maxBatchBytes bounds what is sent for one partition at once; it is the broker's own default for it. The largest
+// event, of bus.MaxEventBytes, and its framing fit in.
+const maxBatchBytes = 1_048_588
 
 // classicSession is how long a member of a classic group may be silent; the client refuses more than the poll
 // interval. In the newer protocol the broker says how long.
@@ -72,8 +79,7 @@ func (s settings) producer(logs chan ck.LogEvent) *ck.ConfigMap {
 	m["message.timeout.ms"] = 0
 	m["queue.buffering.max.messages"] = 1_000_000
 	m["queue.buffering.max.kbytes"] = publishQueueKB
-	// The largest event and its framing: bus.MaxEventBytes is below the broker's default of 1,048,588.
-	m["message.max.bytes"] = 1_048_588
+	m["message.max.bytes"] = maxBatchBytes
 	m["go.delivery.report.fields"] = "none"
 	m["go.events.channel.size"] = 1000
 	m["go.produce.channel.size"] = 0
@@ -109,7 +115,8 @@ func (s settings) consumer(group, protocol string, logs chan ck.LogEvent) *ck.Co
 	return &m
 }
 
-// admin is the configuration of the client that asks what the broker can do and what topics look like.
+// admin is the configuration of the client that asks what the broker can do and what topics look like. That is
+// franz-go, for librdkafka tells neither the versions of a broker's API nor, in one question, a topic's id and bounds.
 func (s settings) admin() ([]kgo.Opt, error) {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(s.brokers...),

@@ -29,10 +29,12 @@ func decode(m *ck.Message, e *bus.Event) {
 	}
 }
 
+// undecoded is the event for a record that is none.
 func undecoded(m *ck.Message, err error) bus.Event {
 	return bus.Event{Key: string(m.Key), Data: m.Value, Err: err}
 }
 
+// contentType returns the header's value, "" when there is none.
 func contentType(headers []ck.Header) string {
 	for i := range headers {
 		if headers[i].Key == headerContentType {
@@ -45,6 +47,7 @@ func contentType(headers []ck.Header) string {
 	return ""
 }
 
+// checkContentType takes the media type with parameters, too.
 func checkContentType(kind string) error {
 	if kind == "" {
 		return errNoContentType

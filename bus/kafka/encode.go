@@ -15,6 +15,7 @@ type encoder struct {
 	buf []byte
 }
 
+// newEncoder makes records for a topic; which partition is librdkafka's choice, by the key.
 func newEncoder(topic string) *encoder {
 	return &encoder{msg: ck.Message{
 		TopicPartition: ck.TopicPartition{Topic: &topic, Partition: ck.PartitionAny},

@@ -21,6 +21,7 @@ type throttle struct {
 	last map[string]time.Time
 }
 
+// newThrottle passes on to log.
 func newThrottle(log *slog.Logger) *throttle {
 	return &throttle{log: log, now: time.Now, last: make(map[string]time.Time)}
 }
@@ -61,6 +62,7 @@ func logsOf(t *throttle) *librdkafkaLogs {
 	return l
 }
 
+// run passes on until stop.
 func (l *librdkafkaLogs) run(t *throttle) {
 	defer close(l.done)
 	for e := range l.ch {
@@ -68,6 +70,7 @@ func (l *librdkafkaLogs) run(t *throttle) {
 	}
 }
 
+// stop returns when all is passed on.
 func (l *librdkafkaLogs) stop() {
 	close(l.ch)
 	<-l.done
@@ -85,5 +88,16 @@ func levelOf(e ck.LogEvent) slog.Level {
 		return slog.LevelWarn
 	default:
 		return slog.LevelDebug
+	}
+}
+
+// levelOfError tells what a person has to do something about (a permission, a password, a handler that takes too
+// long) from a connection that comes and goes.
+func levelOfError(err ck.Error) slog.Level {
+	switch err.Code() {
+	case ck.ErrTransport, ck.ErrResolve, ck.ErrTimedOut, ck.ErrAllBrokersDown:
+		return slog.LevelDebug
+	default:
+		return slog.LevelWarn
 	}
 }

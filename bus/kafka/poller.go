@@ -24,6 +24,7 @@ func (s *session) poll() {
 	}
 }
 
+// runCommands runs what other goroutines want done here.
 func (s *session) runCommands() {
 	for {
 		select {
@@ -35,7 +36,8 @@ func (s *session) runCommands() {
 	}
 }
 
-// gather takes what is ready, up to a batch, and hands it to the worker. It waits when nothing is.
+// gather takes what is ready, up to a batch, and hands it to the worker. It waits only when nothing is: latency is
+// low when the topic is quiet, and batches grow by themselves when it is not.
 func (s *session) gather() {
 	timeout := int(pollTime.Milliseconds())
 	for ; s.filling == nil || len(s.filling.events) < s.sub.MaxBatch; timeout = 0 {
@@ -56,6 +58,8 @@ func (s *session) gather() {
 	s.handOver()
 }
 
+// handOver gives the worker what was gathered. Decoding is done where there is time for it: here, while the
+// handler is the slower side, else by the worker, so that it runs beside the polling.
 func (s *session) handOver() {
 	if s.filling != nil {
 		if s.queue.busy() {
@@ -66,6 +70,7 @@ func (s *session) handOver() {
 	}
 }
 
+// fill returns the batch that is being filled.
 func (s *session) fill() *batch {
 	if s.filling == nil {
 		s.filling = s.queue.open()
@@ -73,6 +78,8 @@ func (s *session) fill() *batch {
 	return s.filling
 }
 
+// message takes a record. What was fetched for a partition that is no longer read, or was read already, is passed
+// over: librdkafka's own queue may hold it still.
 func (s *session) message(m *ck.Message) {
 	if err, ok := m.TopicPartition.Error.(ck.Error); ok {
 		s.trouble(err)
@@ -95,6 +102,7 @@ func (s *session) atEnd(e ck.PartitionEOF) {
 	s.fill().move(p, int64(e.Offset))
 }
 
+// lookup finds a partition of this member, nil when it is none.
 func (s *session) lookup(topic string, partition int32) *part {
 	if p := s.last; p != nil && p.pos.Partition == partition && p.pos.Topic == topic {
 		return p
@@ -117,6 +125,8 @@ func (s *session) makeRoom() {
 	}
 }
 
+// pause stops fetching. librdkafka drops what it has fetched, and fetches it again from behind the last record that
+// was polled.
 func (s *session) pause() {
 	s.paused = true
 	if err := s.kc.Pause(s.reading()); err != nil {
@@ -124,6 +134,7 @@ func (s *session) pause() {
 	}
 }
 
+// unpause goes on fetching.
 func (s *session) unpause() {
 	s.paused = false
 	if err := s.kc.Resume(s.reading()); err != nil {
@@ -142,6 +153,7 @@ func (s *session) reading() []ck.TopicPartition {
 	return list
 }
 
+// at writes a position as the client has it.
 func (p *part) at(offset ck.Offset) ck.TopicPartition {
 	return ck.TopicPartition{Topic: &p.pos.Topic, Partition: p.pos.Partition, Offset: offset}
 }
@@ -152,6 +164,7 @@ func (s *session) trouble(err ck.Error) {
 	case err.IsFatal():
 		s.ready.brokers(false) // nothing can be committed
 		s.fail(&anewError{err})
+	// auto.offset.reset is "error": the choice of another offset is ours.
 	case err.Code() == ck.ErrAutoOffsetReset, err.Code() == ck.ErrOffsetOutOfRange:
 		s.doubt()
 	case err.Code() == ck.ErrAllBrokersDown:
@@ -160,6 +173,6 @@ func (s *session) trouble(err ck.Error) {
 	case err.Code() == ck.ErrUnknownTopicOrPart, err.Code() == ck.ErrUnknownTopic, err.Code() == ck.ErrUnknownTopicID:
 		s.resolver.missing(err)
 	default:
-		s.c.throttle.Log(slog.LevelDebug, "consumer", "consumer", "group", s.sub.Group, "code", int(err.Code()), "err", err)
+		s.c.throttle.Log(levelOfError(err), "consumer "+err.Code().String(), "consumer", "group", s.sub.Group, "err", err)
 	}
 }

@@ -26,6 +26,8 @@ func (c *connection) prepare(ctx context.Context, sub bus.Subscription) (protoco
 	if err := c.check(sub, known); err != nil {
 		return "", err
 	}
+	// All partitions are asked about together, before any is read: a group that starts at the end or at a time
+	// starts there everywhere, also in partitions that another member reads, or that are read much later.
 	err = c.admin.insist(ctx, "start of group "+sub.Group, func(asking context.Context) error {
 		parts, err := c.admin.partitions(asking, sub.Start, sub.Topics...)
 		if err != nil {
@@ -55,7 +57,8 @@ func (c *connection) protocol(ctx context.Context) (string, error) {
 	return protocolClassic, nil
 }
 
-// check refuses a subscription that requires what these topics don't give.
+// check refuses a subscription that requires what these topics don't give. bus.Wrap has checked it against the bus
+// as a whole, before the topics were known.
 func (c *connection) check(sub bus.Subscription, known map[string]topic) error {
 	g := bus.All()
 	g.Durable = c.set.acks == "all"
@@ -68,19 +71,26 @@ func (c *connection) check(sub bus.Subscription, known map[string]topic) error {
 	return nil
 }
 
-// fixStart has the start of a new group stored for every partition, by the reader or by the broker.
+// fixStart has the start of a new group stored for every partition, by the reader or by the broker. asking is ctx,
+// bounded by the time that a broker may take.
 func (c *connection) fixStart(ctx, asking context.Context, sub bus.Subscription, parts []bus.Partition) error {
 	if sub.Resume != nil { // a database, so not bound by the time that a broker may take
 		_, err := c.resumeAt(ctx, sub, parts)
 		return err
 	}
 	committed, err := c.admin.committed(asking, sub.Group, sub.Topics)
-	if err != nil || len(committed) > 0 {
+	if err != nil {
 		return err
 	}
+	old := topicsOf(committed)
 	var offsets kadm.Offsets
 	for _, p := range parts {
-		offsets.AddOffset(p.Topic, p.Partition, p.Offset, -1)
+		if !old[p.Topic] {
+			offsets.AddOffset(p.Topic, p.Partition, p.Offset, -1)
+		}
+	}
+	if len(offsets) == 0 {
+		return nil
 	}
 	// Refused where another member is in the group already; then it has done this.
 	if err := c.admin.adm.CommitAllOffsets(asking, sub.Group, offsets); err != nil {

@@ -28,6 +28,7 @@ type producer struct {
 	cause error // why it was retired; set before gone is closed
 }
 
+// newProducer starts a producer; it connects by itself, whenever there is a broker.
 func newProducer(s settings, log *throttle) (*producer, error) {
 	logs := logsOf(log)
 	kp, err := ck.NewProducer(s.producer(logs.ch))
@@ -49,18 +50,19 @@ func (p *producer) watch() error {
 		case err.Code() == ck.ErrAllBrokersDown:
 			p.log.Log(slog.LevelWarn, "publish", "the broker is away; what is published waits", "err", err)
 		default:
-			p.log.Log(slog.LevelDebug, "producer", "producer", "err", err)
+			p.log.Log(levelOfError(err), "producer "+err.Code().String(), "producer", "err", err)
 		}
 	}
 	return nil
 }
 
-// retire gives up what the producer still holds, lets its calls find out what became of their events, and closes
-// it. It returns when all is gone. No further call may begin.
+// retire ends a producer, whether it failed or the bus is closed. It gives up what the producer still holds, lets its
+// calls find out what became of their events, and closes it. It returns when all is gone. No further call may begin.
 func (p *producer) retire(cause error) {
 	p.once.Do(func() { p.close(cause) })
 }
 
+// close is retire, once. What is in flight may be stored all the same; its calls report it as not acknowledged.
 func (p *producer) close(cause error) {
 	p.cause = cause
 	drained := make(chan struct{})
@@ -87,6 +89,9 @@ func (p *producer) settle() {
 	for p.kp.Len() > 0 && sleep(ctx, time.Millisecond) {
 	}
 }
+
+// A producer that has reported a fatal error never sends again. With enable.gapless.guarantee that is how librdkafka
+// keeps a gap out of a partition, so it is nothing unusual: an event that the broker refuses is enough.
 
 // producers holds the producer in use, makes it when it is first needed, and replaces one that failed for good.
 type producers struct {
@@ -124,7 +129,8 @@ func (ps *producers) supervise(p *producer) {
 	if err == nil {
 		return // closed by close
 	}
-	ps.log.Log(slog.LevelError, "fatal", "the producer failed for good and is made anew; what it held is reported as failed", "err", err)
+	ps.log.Log(slog.LevelError, "fatal", "the producer failed for good; there will be another, and what this one held is reported as failed",
+		"err", err)
 	ps.drop(p)
 	p.retire(err)
 }

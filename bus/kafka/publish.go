@@ -15,7 +15,9 @@ const fullWait = 2 * time.Millisecond
 // minute for one that was deleted to appear again by itself.
 const recheck = 2 * time.Second
 
-// publishing is one call of Publish.
+// publishing is one call of Publish. Everything in it belongs to the goroutine of the caller, which hands out the
+// events, waits in one select for reports, and is through when the last has come. So a call needs no lock and leaves
+// nothing behind: when its context ends, late reports go into a channel that nobody reads any more.
 type publishing struct {
 	p      *producer
 	topics *topics
@@ -115,6 +117,7 @@ func (c *publishing) drain() {
 	}
 }
 
+// take notes what became of one event. Its opaque is the event itself, so nothing has to be looked up.
 func (c *publishing) take(report ck.Event) {
 	m, ok := report.(*ck.Message)
 	if !ok {
@@ -142,6 +145,7 @@ func (c *publishing) fail(e *bus.Event, err error) {
 	}
 }
 
+// failFrom marks an event and all behind it: none of them was sent.
 func (c *publishing) failFrom(first int, err error) {
 	for i := first; i < len(c.events); i++ {
 		c.setFailed(i, err)
@@ -157,6 +161,7 @@ func (c *publishing) failPending(err error) {
 	}
 }
 
+// setFailed keeps the map for calls that need one.
 func (c *publishing) setFailed(i int, err error) {
 	if c.failed == nil {
 		c.failed = make(map[int]error)

@@ -18,7 +18,12 @@ var (
 	errEnding  = errors.New("the subscription ends")
 )
 
-// readAhead stands between the poller, which fills batches, and the worker, which has them handled.
+// readAhead stands between the poller, which fills batches, and the worker, which has them handled. Locks are taken
+// once a batch, not once an event.
+//
+// What was read can become void before it is handled: its partition is taken away, or has to be read again from
+// elsewhere. Each partition has an epoch for that, and each span of a batch remembers its own; where they differ
+// the span is cut out. The poller learns of a new epoch by renew, so what it reads until then is void too.
 type readAhead struct {
 	max  int           // events a batch
 	work chan struct{} // tells the worker that a batch is waiting
@@ -85,6 +90,7 @@ func (q *readAhead) put(b *batch) {
 	notify(q.work)
 }
 
+// recycle keeps the memory of a batch for another. Handlers may not keep the slices of a delivery.
 func (q *readAhead) recycle(b *batch) {
 	b.reset()
 	q.free = append(q.free, b)
@@ -131,6 +137,7 @@ func (q *readAhead) take(ctx context.Context) *inHand {
 	}
 }
 
+// tryTake is take without the waiting.
 func (q *readAhead) tryTake(ctx context.Context) (h *inHand, closed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -144,6 +151,8 @@ func (q *readAhead) tryTake(ctx context.Context) (h *inHand, closed bool) {
 	return q.hand, false
 }
 
+// newInHand gives a delivery a context of its own, which lives on when the subscription's has ended: the delivery in
+// hand gets time to finish.
 func newInHand(ctx context.Context, b *batch) *inHand {
 	h := &inHand{batch: b, over: make(chan struct{})}
 	h.ctx, h.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -204,6 +213,7 @@ func (q *readAhead) void(parts []*part) *inHand {
 	return nil
 }
 
+// voidLocked is void for those who have the lock.
 func (q *readAhead) voidLocked(parts []*part) {
 	if len(parts) == 0 {
 		return

@@ -16,6 +16,7 @@ type readiness struct {
 	was  bool
 }
 
+// newReadiness begins outside of the group, with the brokers given the benefit of the doubt. tell may be nil.
 func newReadiness(tell func(bool)) *readiness {
 	if tell == nil {
 		tell = func(bool) {}
@@ -39,6 +40,7 @@ func (r *readiness) brokers(up bool) {
 	r.report()
 }
 
+// reachable reports whether a broker can be reached, as far as is known.
 func (r *readiness) reachable() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -53,12 +55,14 @@ func (r *readiness) over() {
 	r.report()
 }
 
+// stands reports what was told last.
 func (r *readiness) stands() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.was
 }
 
+// report tells when something has changed. The caller has the lock.
 func (r *readiness) report() {
 	if now := r.in && r.up; now != r.was {
 		r.was = now
@@ -93,22 +97,30 @@ func (s *session) statistics(e *ck.Stats) {
 	}
 	s.c.throttle.again("consume")
 	s.ready.brokers(true)
-	if v.joined() {
+	if v.Group.JoinState == "steady" {
+		s.ready.joined(true)
+		return
+	}
+	// A member of the newer protocol that has no partition stays in "init". But it has heartbeats, of which the
+	// second follows the answer to the first, by which it was let in.
+	switch n := v.heartbeats(); {
+	case s.beats == beatsUnknown:
+		s.beats = n
+	case n >= s.beats+2:
 		s.ready.joined(true)
 	}
 }
 
-// joined reports whether the group counts this member in, with partitions or without.
-func (v vitals) joined() bool {
-	if v.Group.JoinState == "steady" {
-		return true
-	}
-	// A member of the newer protocol that has no partition stays in "init". Of what it asks the coordinator, only
-	// its heartbeats are not listed by name; the second follows the answer to the first, by which it was let in.
+// beatsUnknown is the number of heartbeats up to the moment when a member was thrown out.
+const beatsUnknown = -1
+
+// heartbeats counts what the group's coordinator has answered. Of what is asked of it, only the heartbeats are not
+// listed by name.
+func (v vitals) heartbeats() int {
 	c := v.Brokers[coordinator]
-	heartbeats := c.Answers
-	for _, n := range c.Requests {
-		heartbeats -= n
+	n := c.Answers
+	for _, named := range c.Requests {
+		n -= named
 	}
-	return heartbeats >= 2
+	return n
 }

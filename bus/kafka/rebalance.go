@@ -19,6 +19,7 @@ func (s *session) rebalance(_ *ck.Consumer, e ck.Event) error {
 	return nil // the client ignores it
 }
 
+// assigned takes partitions that the group gives to this member. Nothing is read of them yet.
 func (s *session) assigned(given []ck.TopicPartition) {
 	s.incremental("assign", s.kc.IncrementalAssign, nil)
 	if s.closing {
@@ -37,7 +38,8 @@ func (s *session) assigned(given []ck.TopicPartition) {
 	s.ready.joined(true)
 }
 
-// revoked gives partitions up once nothing of theirs is being handled.
+// revoked gives partitions up once nothing of theirs is being handled: as long as this callback doesn't return, the
+// group gives them to nobody else. A member that was thrown out has no such say, so what it handles is cut short.
 func (s *session) revoked(taken []ck.TopicPartition) {
 	parts := s.forget(taken)
 	if s.closing {
@@ -49,6 +51,7 @@ func (s *session) revoked(taken []ck.TopicPartition) {
 	if lost { // another member may be reading them already
 		grace = 0
 		s.ready.joined(false)
+		s.beats = beatsUnknown
 	}
 	s.resolver.left(parts)
 	s.queue.void(parts).waitOver(grace, errRevoked)
@@ -60,6 +63,7 @@ func (s *session) revoked(taken []ck.TopicPartition) {
 	s.log.Info("partitions were taken away", "partitions", len(parts), "now", len(s.parts), "lost", lost)
 }
 
+// forget returns the partitions that are taken away, and what is polled of them from now on is dropped.
 func (s *session) forget(taken []ck.TopicPartition) []*part {
 	var parts []*part
 	for _, tp := range taken {
@@ -86,6 +90,8 @@ func (s *session) giveUp(parts []*part) {
 	s.incremental("unassign", s.kc.IncrementalUnassign, list)
 }
 
+// incremental changes what librdkafka reads, and reports whether it took the change. While the consumer is being
+// closed it takes none and drops everything.
 func (s *session) incremental(what string, f func([]ck.TopicPartition) error, list []ck.TopicPartition) bool {
 	err := f(list)
 	if err != nil && !s.closing {
@@ -94,7 +100,8 @@ func (s *session) incremental(what string, f func([]ck.TopicPartition) error, li
 	return err == nil
 }
 
-// start reads the partitions from the offsets that were found for them.
+// start reads the partitions from the offsets that were found for them. From now on what is read of them counts
+// again.
 func (s *session) start(found []found) {
 	var list []ck.TopicPartition
 	for _, f := range found {
@@ -106,6 +113,7 @@ func (s *session) start(found []found) {
 		p.pos.Log = f.log
 		if f.moved {
 			p.next = f.next
+			s.queue.leave([]*part{p}) // what was handled before says nothing any more
 		}
 		s.queue.renew(p)
 		p.assigned = true
@@ -122,6 +130,7 @@ func (s *session) start(found []found) {
 	s.resolver.again(found)
 }
 
+// pauseAlso pauses partitions that were added while the others are paused.
 func (s *session) pauseAlso(list []ck.TopicPartition) {
 	if s.paused && len(list) > 0 {
 		_ = s.kc.Pause(list) // unpaused with the others

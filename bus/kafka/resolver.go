@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/tidings-dev/tidings/bus"
 )
 
@@ -23,16 +23,16 @@ const (
 type found struct {
 	part  *part
 	why   why
-	log   string
+	log   string // the topic's id, as the broker has it
 	next  int64
-	moved bool // else it goes on from wherever it is by now
+	moved bool // else next means nothing, and it goes on from wherever it is by now
 }
 
 // question is a partition of which an offset is looked for.
 type question struct {
 	part *part
 	why  why
-	log  string // as it was when the question came up
+	log  string // as it was when the question came up, like next
 	next int64
 }
 
@@ -47,10 +47,17 @@ type resolver struct {
 	unknown bool // a topic was reported missing
 	// known is where each partition was read last, to tell what is lost when its log is another.
 	known map[key]bus.Position
+
+	// logs is the id of each topic when it was looked at last, for the resolver's goroutine alone.
+	logs map[string]string
 }
 
+// newResolver makes a resolver that has nothing to find out yet.
 func newResolver(s *session) *resolver {
-	return &resolver{s: s, wake: make(chan struct{}, 1), open: make(map[*part]question), known: make(map[key]bus.Position)}
+	return &resolver{
+		s: s, wake: make(chan struct{}, 1),
+		open: make(map[*part]question), known: make(map[key]bus.Position), logs: make(map[string]string),
+	}
 }
 
 // ask looks for the offsets of partitions. The poller calls it.
@@ -90,28 +97,60 @@ func (r *resolver) left(parts []*part) {
 // missing has topics made that librdkafka doesn't find.
 func (r *resolver) missing(err error) {
 	r.s.c.throttle.Log(slog.LevelWarn, "missing", "a topic is missing", "group", r.s.sub.Group, "err", err)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.unknown = true
+	r.setUnknown(true)
 	notify(r.wake)
 }
 
+// setUnknown says whether a topic has to be made before anything else.
+func (r *resolver) setUnknown(unknown bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unknown = unknown
+}
+
+// lookEvery is how often the topics are looked at, to find out when one was made anew. The broker's newer group
+// protocol tells; for the rest, librdkafka reads on in the new topic as if nothing had happened, if that is longer.
+const lookEvery = 5 * time.Second
+
 // run answers questions until the session ends.
 func (r *resolver) run() {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-r.wake:
 			r.answer()
+		case <-tick.C:
+			r.look()
 		case <-r.s.ctx.Done():
 			return
 		}
 	}
 }
 
+// look has every position checked when a topic is another than it was.
+func (r *resolver) look() {
+	if !r.s.ready.reachable() {
+		return
+	}
+	err := r.s.c.admin.once(r.s.ctx, func(ctx context.Context) error {
+		found, err := r.s.c.admin.describe(ctx, r.s.sub.Topics...)
+		for name, t := range found {
+			if was, ok := r.logs[name]; ok && was != t.ID.String() {
+				r.s.command(r.s.doubt)
+				break
+			}
+		}
+		return err
+	})
+	if err != nil {
+		r.s.c.throttle.Log(slog.LevelDebug, "look", "the topics can't be looked at", "group", r.s.sub.Group, "err", err)
+	}
+}
+
 // answer tries until no question is open.
 func (r *resolver) answer() {
-	delays := &backoff.ExponentialBackOff{InitialInterval: firstAgain, MaxInterval: longestAgain, Multiplier: 2, RandomizationFactor: 0.2}
-	delays.Reset()
+	delays := newDelays()
 	for {
 		questions, unknown := r.questions()
 		if len(questions) == 0 && !unknown {
@@ -125,13 +164,16 @@ func (r *resolver) answer() {
 		if r.s.ctx.Err() != nil {
 			return
 		}
-		r.s.c.throttle.Log(slog.LevelWarn, "resume "+r.s.sub.Group, "where to read on is not known yet", "group", r.s.sub.Group, "err", err)
+		r.s.c.throttle.Log(slog.LevelWarn, "resume "+r.s.sub.Group, "where to read on is not known yet",
+			"group", r.s.sub.Group, "err", err)
 		if !sleep(r.s.ctx, delays.NextBackOff()) {
 			return
 		}
 	}
 }
 
+// questions returns what is open at the moment, without closing it: a partition may be taken away while the answer
+// is being found.
 func (r *resolver) questions() ([]question, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -149,9 +191,7 @@ func (r *resolver) try(questions []question, unknown bool) error {
 		if _, err := r.s.c.topics.all(ctx, r.s.sub.Topics); err != nil {
 			return err
 		}
-		r.mu.Lock()
-		r.unknown = false
-		r.mu.Unlock()
+		r.setUnknown(false)
 	}
 	if len(questions) == 0 {
 		return nil
@@ -160,18 +200,9 @@ func (r *resolver) try(questions []question, unknown bool) error {
 	if err != nil {
 		return err
 	}
-	answers := make([]found, 0, len(questions))
-	var ask []question
-	for _, q := range questions {
-		b, ok := bounds[q.part.key()]
-		if !ok {
-			return fmt.Errorf("the broker doesn't know partition %d of topic %q", q.part.pos.Partition, q.part.pos.Topic)
-		}
-		if q.why == whyDoubt && !r.lost(q, b) {
-			answers = append(answers, found{part: q.part, why: q.why, log: b.Log})
-			continue
-		}
-		ask = append(ask, q)
+	answers, ask, err := r.sort(questions, bounds)
+	if err != nil {
+		return err
 	}
 	r.waitIdle(ask)
 	moved, err := r.resume(ctx, ask, bounds)
@@ -184,6 +215,24 @@ func (r *resolver) try(questions []question, unknown bool) error {
 	return nil
 }
 
+// sort answers what was doubted without reason, and returns the rest.
+func (r *resolver) sort(questions []question, bounds map[key]bus.Partition) (answers []found, ask []question, err error) {
+	for _, q := range questions {
+		b, ok := bounds[q.part.key()]
+		switch {
+		case !ok:
+			r.setUnknown(true)
+			return nil, nil, fmt.Errorf("the broker doesn't know partition %d of topic %q", q.part.pos.Partition, q.part.pos.Topic)
+		case q.why == whyDoubt && !r.lost(q, b):
+			answers = append(answers, found{part: q.part, why: q.why, log: b.Log})
+		default:
+			ask = append(ask, q)
+		}
+	}
+	return answers, ask, nil
+}
+
+// key names p.
 func (p *part) key() key { return key{p.pos.Topic, p.pos.Partition} }
 
 // where is how far the poller has read.
@@ -193,6 +242,7 @@ func (p *part) where() bus.Position {
 	return at
 }
 
+// bounds asks the broker how all partitions of the topics stand.
 func (r *resolver) bounds(ctx context.Context) (map[key]bus.Partition, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -203,6 +253,7 @@ func (r *resolver) bounds(ctx context.Context) (map[key]bus.Partition, error) {
 	bounds := make(map[key]bus.Partition, len(parts))
 	for _, p := range parts {
 		bounds[key{p.Topic, p.Partition}] = p
+		r.logs[p.Topic] = p.Log
 	}
 	return bounds, nil
 }

@@ -34,7 +34,8 @@ func (c *connection) resumeAt(ctx context.Context, sub bus.Subscription, parts [
 }
 
 // committedAt reads the group's offsets at the broker. One that the log no longer holds starts again at what it
-// does hold.
+// does hold, and the gap is told. A topic of which the group has no offset at all is new to it, and starts where the
+// subscription says; fixStart has stored that for most groups, so this is for when the broker didn't take it.
 func (c *connection) committedAt(ctx context.Context, sub bus.Subscription, parts []bus.Partition) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -43,10 +44,11 @@ func (c *connection) committedAt(ctx context.Context, sub bus.Subscription, part
 		return nil, fmt.Errorf("offsets of the group: %w", err)
 	}
 	offsets := make([]int64, len(parts))
+	old := topicsOf(committed)
 	for i, p := range parts {
 		at, ok := committed[key{p.Topic, p.Partition}]
 		switch {
-		case !ok && len(committed) == 0:
+		case !ok && !old[p.Topic]:
 			offsets[i] = p.Offset
 		case !ok: // a partition that was added to the topic is read from its start
 			offsets[i] = p.First
@@ -60,6 +62,15 @@ func (c *connection) committedAt(ctx context.Context, sub bus.Subscription, part
 	return offsets, nil
 }
 
+// topicsOf says which topics a group has offsets of: the others are new to it.
+func topicsOf(committed map[key]int64) map[string]bool {
+	topics := make(map[string]bool)
+	for k := range committed {
+		topics[k.topic] = true
+	}
+	return topics
+}
+
 // outside reports that the log doesn't hold the broker's own position.
 func (c *connection) outside(ctx context.Context, sub bus.Subscription, p bus.Partition, at int64) {
 	was := p.Position
@@ -69,7 +80,7 @@ func (c *connection) outside(ctx context.Context, sub bus.Subscription, p bus.Pa
 	}
 }
 
-// gapOf says what is lost for a reader at position was, now that the log is b.
+// gapOf compares where a reader was with what the log holds by now, and says what is lost between the two.
 func gapOf(was bus.Position, b bus.Partition) (bus.Gap, bool) {
 	g := bus.Gap{At: was}
 	switch {

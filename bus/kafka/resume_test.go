@@ -320,27 +320,16 @@ func TestAGroupWhoseOffsetIsGoneStartsAtWhatIsLeft(t *testing.T) {
 
 func TestATopicThatIsMadeAnewIsReadFromItsStart(t *testing.T) {
 	t.Parallel()
-	for _, protocol := range []string{"consumer", "classic"} {
+	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
 			url := brokerURL(t)
-			b := open(t, url, "partitions=2", "group.protocol="+protocol)
 			topic := unique(t, "topic")
 			db := newDatabase()
-			publish(t, b, topic, events(1, 10, keys(10)...)...)
-			s := subscribe(t, b, bus.Subscription{Group: unique(t, "group"), Topics: []string{topic}, Resume: db.resume}, db.handle)
-			eventually(t, "the events", func() bool { return db.count() == 100 })
-			adm := kadm.NewClient(client(t, url))
-			if _, err := adm.DeleteTopic(t.Context(), topic); err != nil {
-				t.Fatal(err)
-			}
-			db.mu.Lock()
-			clear(db.applied)
-			clear(db.order)
-			db.mu.Unlock()
-			// The producer that filled the old topic counts on, which the new one may refuse; so another.
-			publish(t, open(t, url, "partitions=2"), topic, events(1, 20, keys(10)...)...)
-			eventually(t, "the new topic's events", func() bool { return db.count() == 200 })
+			s := readAnew(t, url, topic, protocol, db, 5) // shorter than the first was
+			eventually(t, "the new topic's events", func() bool { return db.count() == 50 })
+			publish(t, open(t, url), topic, events(6, 20, keys(10)...)...)
+			eventually(t, "later events", func() bool { return db.count() == 200 })
 			db.check(t, 200)
 			if err := s.stop(); err != nil {
 				t.Error(err)
@@ -357,4 +346,41 @@ func TestATopicThatIsMadeAnewIsReadFromItsStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Nothing tells at once that the offset is of another log, where the new one is longer: some events may come twice,
+// but none may stay behind.
+func TestATopicThatIsMadeAnewAndLongerIsReadWhole(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			db := newDatabase()
+			s := readAnew(t, brokerURL(t), unique(t, "topic"), protocol, db, 30)
+			eventually(t, "the new topic's events", func() bool { return db.count() == 300 })
+			if err := s.stop(); err != nil {
+				t.Error(err)
+			}
+			checkGap(t, s.gaps, "the topic was deleted and made anew")
+		})
+	}
+}
+
+// readAnew has ten versions of ten keys read, and then another topic of the name with n.
+func readAnew(t *testing.T, url, topic, protocol string, db *database, n int) *subscriber {
+	t.Helper()
+	b := open(t, url, "partitions=2", "group.protocol="+protocol)
+	publish(t, b, topic, events(1, 10, keys(10)...)...)
+	s := subscribe(t, b, bus.Subscription{Group: unique(t, "group"), Topics: []string{topic}, Resume: db.resume}, db.handle)
+	eventually(t, "the events", func() bool { return db.count() == 100 })
+	if _, err := kadm.NewClient(client(t, url)).DeleteTopic(t.Context(), topic); err != nil {
+		t.Fatal(err)
+	}
+	db.mu.Lock()
+	clear(db.applied)
+	clear(db.order)
+	db.mu.Unlock()
+	// The producer that filled the old topic counts on, which the new one may refuse; so another.
+	publish(t, open(t, url, "partitions=2"), topic, events(1, n, keys(10)...)...)
+	return s
 }

@@ -43,24 +43,25 @@ const (
 
 // settings is what the URL says, checked and with its defaults filled in.
 type settings struct {
-	brokers       []string
+	brokers       []string // host:port
 	acks          string
-	partitions    int
+	partitions    int // of topics that are made, like replication
 	replication   int // -1 is the broker's default
 	linger        time.Duration
 	clientID      string
 	groupProtocol string
 	pollInterval  time.Duration
-	drain         time.Duration
-	security      string
-	mechanism     string
+	drain         time.Duration // how long a delivery in hand may take when it has to end
+	security      string        // like the next four in librdkafka's words
+	mechanism     string        // "" without SASL
 	username      string
 	password      string
-	passwordFrom  string
-	ca            string
+	passwordFrom  string // where it was read, for a log line
+	ca            string // file; "" trusts what the system trusts
 }
 
-// parseSettings checks all of u and names every fault that it finds.
+// parseSettings checks all of u and names every fault that it finds. What it accepts librdkafka accepts too, so that
+// no setting fails later, when the first event is to be sent.
 func parseSettings(u *url.URL) (settings, error) {
 	params, err := bus.ParseParams(u, paramAcks, paramPartitions, paramReplication, paramLinger, paramClientID,
 		paramGroupProtocol, paramPollInterval, paramDrain, paramSecurity, paramMechanism, paramUsername,
@@ -87,16 +88,18 @@ func parseSettings(u *url.URL) (settings, error) {
 	return s, errors.Join(p.faults...)
 }
 
-// paramReader collects faults, so that all of them are told at once.
+// paramReader collects faults, so that all of them are told at once. A parameter that is wrong reads as its default.
 type paramReader struct {
 	params map[string]string
 	faults []error
 }
 
+// fault adds a fault.
 func (p *paramReader) fault(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Errorf(format, args...))
 }
 
+// brokers reads the host part of the address: one or more host:port, with commas between.
 func (p *paramReader) brokers(u *url.URL) []string {
 	switch {
 	case u.Host == "" || u.Opaque != "":
@@ -128,6 +131,7 @@ func (p *paramReader) broker(addr string) string {
 	return net.JoinHostPort(host, port)
 }
 
+// text reads a parameter that may hold anything but nothing.
 func (p *paramReader) text(name, def string) string {
 	v, ok := p.params[name]
 	if ok && v == "" {
@@ -154,6 +158,7 @@ func (p *paramReader) oneOf(name string, values ...string) string {
 	return values[0]
 }
 
+// number reads a parameter from low to high.
 func (p *paramReader) number(name string, def, low, high int) int {
 	v, ok := p.params[name]
 	if !ok {
@@ -182,6 +187,7 @@ func (p *paramReader) duration(name string, def, low, high time.Duration) time.D
 	return d.Truncate(time.Millisecond) // what the client counts in
 }
 
+// sasl reads who is to log in, and how.
 func (p *paramReader) sasl(s *settings) {
 	given := func(name string) bool { return p.params[name] != "" }
 	if !strings.HasPrefix(s.security, "sasl_") {
@@ -199,6 +205,7 @@ func (p *paramReader) sasl(s *settings) {
 	p.password(s)
 }
 
+// password gets the password from a file or the environment, and takes note of which.
 func (p *paramReader) password(s *settings) {
 	if file := p.text(paramPasswordFile, ""); file != "" {
 		b, err := os.ReadFile(file)
@@ -214,6 +221,7 @@ func (p *paramReader) password(s *settings) {
 	}
 }
 
+// checkCA finds out at once what would be a failed handshake later.
 func (p *paramReader) checkCA(s settings) {
 	if s.ca == "" {
 		return
@@ -225,6 +233,7 @@ func (p *paramReader) checkCA(s settings) {
 	}
 }
 
+// tls reports whether connections are encrypted.
 func (s settings) tls() bool { return strings.HasSuffix(s.security, "ssl") }
 
 // String lists the effective settings for a line at the start of a program. It says where a password comes from,
@@ -244,6 +253,7 @@ func (s settings) String() string {
 	return b.String()
 }
 
+// replicas shows the replication factor.
 func (s settings) replicas() string {
 	if s.replication < 0 {
 		return "broker's default"

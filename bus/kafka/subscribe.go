@@ -19,9 +19,10 @@ var errAnew = errors.New("the consumer failed for good")
 // anewError is a failure of a consumer that another consumer may not have.
 type anewError struct{ error }
 
+// Unwrap lets errors.Is find errAnew, and the client's error.
 func (e *anewError) Unwrap() []error { return []error{errAnew, e.error} }
 
-// Subscribe implements bus.Subscriber.
+// Subscribe implements bus.Subscriber. It is a row of sessions, of which mostly there is one.
 func (c *connection) Subscribe(ctx context.Context, sub bus.Subscription, h bus.Handler) error {
 	if err := c.enter(); err != nil {
 		return err
@@ -70,7 +71,16 @@ func (c *connection) ended(ctx context.Context, err error) error {
 	return nil
 }
 
-// session is a membership in a consumer group, from joining to leaving.
+// session is a membership in a consumer group, from joining to leaving. Four goroutines make it up:
+//
+//   - the poller, which is Subscribe's own: the only one that polls the consumer, changes what it reads, and is
+//     called back by the group. It decides, and the others send it commands;
+//   - the worker, which has one delivery after the other handled, from what the poller has read ahead;
+//   - the resolver, which asks broker and reader where partitions are to be read on;
+//   - the committer, which tells the broker how far the worker has come.
+//
+// So a handler that takes its time, a database that is away and a broker that doesn't answer each hold up one of
+// them, and the group is served all the same.
 type session struct {
 	c       *connection
 	sub     bus.Subscription
@@ -81,23 +91,25 @@ type session struct {
 	ctx   context.Context // ends with the session
 	stop  context.CancelFunc
 	once  sync.Once
-	err   error // why it failed
+	err   error // why it failed; to be read when all goroutines have ended
 	kc    *ck.Consumer
 	logs  *librdkafkaLogs
-	queue *readAhead
+	queue *readAhead // between poller and worker
 
-	commands chan func() // for the poller's goroutine
+	commands chan func() // for the poller to run, between two polls
 	resolver *resolver
-	commits  chan chan struct{}
+	commits  chan chan struct{} // asks the committer for a commit at once; closed when it is to end
 
 	// What only the poller touches.
 	parts   map[key]*part
 	last    *part  // of the message before, for they come in runs
 	filling *batch // nil between runs
-	paused  bool
-	closing bool
+	beats   int    // heartbeats before this membership, see statistics
+	paused  bool   // librdkafka was told not to fetch
+	closing bool   // the consumer is being closed: the group is answered, and nothing else happens
 }
 
+// key names a partition, whatever log is behind it at the moment.
 type key struct {
 	topic     string
 	partition int32
@@ -123,10 +135,12 @@ func (c *connection) session(ctx context.Context, sub bus.Subscription, h bus.Ha
 	if err := s.join(protocol); err != nil {
 		return err
 	}
-	s.log.InfoContext(ctx, "joining the consumer group", "topics", sub.Topics, "group.protocol", protocol, "start", sub.Start.String())
+	s.log.InfoContext(ctx, "joining the consumer group", "topics", sub.Topics,
+		"group.protocol", protocol, "start", sub.Start.String())
 	return s.run()
 }
 
+// join makes the consumer, which joins the group by and by, while it is polled.
 func (s *session) join(protocol string) (err error) {
 	s.logs = logsOf(s.c.throttle)
 	if s.kc, err = ck.NewConsumer(s.c.set.consumer(s.sub.Group, protocol, s.logs.ch)); err != nil {
@@ -139,7 +153,9 @@ func (s *session) join(protocol string) (err error) {
 	return nil
 }
 
-// run owns every goroutine of the session.
+// run owns every goroutine of the session. The order of the end matters: first nobody polls any more, then the
+// delivery in hand gets its time, then what was handled is committed, and only then the consumer is closed, which
+// tells the group.
 func (s *session) run() error {
 	var helpers, committer sync.WaitGroup
 	helpers.Go(s.work)
@@ -161,7 +177,8 @@ func (s *session) fail(err error) {
 	s.stop()
 }
 
-// command has the poller run f, unless the session ends.
+// command has the poller run f, unless the session ends. It can wait for as long as the poller waits for a
+// handler, so nobody may hold a lock over it.
 func (s *session) command(f func()) {
 	select {
 	case s.commands <- f:
@@ -199,6 +216,7 @@ func (s *session) leave(committer *sync.WaitGroup) {
 	}
 }
 
+// closeConsumer may be called when nobody uses the consumer any more. It calls the rebalance callback a last time.
 func (s *session) closeConsumer() error {
 	defer s.logs.stop()
 	return s.kc.Close()

@@ -127,6 +127,42 @@ func TestANewGroupStartsWhereItWasToldTo(t *testing.T) {
 	}
 }
 
+func TestWhatIsAddedToAGroupThatStartedAtTheEndIsNotMissed(t *testing.T) {
+	t.Parallel()
+	url := brokerURL(t)
+	b := open(t, url, "partitions=1")
+	one, two := unique(t, "one"), unique(t, "two")
+	publish(t, b, one, events(1, 10, "a")...)
+	sub := bus.Subscription{Group: unique(t, "group"), Topics: []string{one}, Start: bus.Latest()}
+	s := subscribe(t, b, sub, nil)
+	eventually(t, "the subscription", s.isReady)
+
+	// A partition that is added later is read from its start.
+	if _, err := kadm.NewClient(client(t, url)).UpdatePartitions(t.Context(), 3, one); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, open(t, url), one, events(1, 10, keys(30)...)...)
+	s.waitFor(300)
+	checkOrder(t, s.got(), 30, 10)
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+
+	// A topic that is added later starts where it is told to, like a group of its own.
+	publish(t, b, two, events(1, 10, "b")...)
+	sub.Topics = append(sub.Topics, two)
+	s = subscribe(t, b, sub, nil)
+	eventually(t, "the subscription", s.isReady)
+	publish(t, b, one, event("key-0", 11))
+	publish(t, b, two, event("b", 11))
+	s.waitFor(2)
+	for _, e := range s.got() {
+		if e.Version != 11 {
+			t.Errorf("%s arrived", e.ID)
+		}
+	}
+}
+
 func TestWithoutResumeAGroupGoesOnWhereItStopped(t *testing.T) {
 	t.Parallel()
 	url := brokerURL(t)

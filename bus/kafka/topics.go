@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -16,39 +14,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
-
-// What Tidings needs of a topic's configuration; topics are made with it.
-const (
-	confRetentionMS    = "retention.ms"
-	confRetentionBytes = "retention.bytes"
-	confCleanup        = "cleanup.policy"
-	confTimestamp      = "message.timestamp.type"
-)
-
-// topicConfig is how topics are made. With the broker's own time on each record, [bus.Since] means when it was
-// received, whatever the publishers' clocks say and however long they had to wait.
-func topicConfig() map[string]*string {
-	return map[string]*string{
-		confRetentionMS:    kadm.StringPtr("-1"),
-		confRetentionBytes: kadm.StringPtr("-1"),
-		confCleanup:        kadm.StringPtr("delete"),
-		confTimestamp:      kadm.StringPtr("LogAppendTime"),
-	}
-}
-
-// checkName refuses what no Kafka broker takes. The embedded one takes anything, and librdkafka takes a name with '^'
-// in front for a pattern.
-func checkName(name string) error {
-	ok := len(name) > 0 && len(name) <= 249 && name != "." && name != ".."
-	for i := 0; ok && i < len(name); i++ {
-		c := name[i]
-		ok = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
-	}
-	if !ok {
-		return fmt.Errorf("topic %.300q: Kafka doesn't allow this name; it may have letters, digits, '.', '_' and '-', 249 at most", name)
-	}
-	return nil
-}
 
 // topicFresh is for how long an id is taken without asking again: a topic may be deleted and made anew.
 const topicFresh = 10 * time.Second
@@ -59,6 +24,7 @@ type topic struct {
 	id         string // changes when it is deleted and made anew
 	partitions int
 	replayable bool
+	differs    string // how it is not as Tidings would have made it, for a log line
 	seen       time.Time
 	// acked is one past the highest offset that was acknowledged in each partition. What is sent after that can't
 	// stand below it, except in another topic of the same name. It is guarded by topics.mu.
@@ -75,6 +41,7 @@ type topics struct {
 	known map[string]topic
 }
 
+// newTopics knows of no topic yet.
 func newTopics(a *admin, s settings, log *slog.Logger) *topics {
 	return &topics{admin: a, set: s, log: log, known: make(map[string]topic)}
 }
@@ -179,6 +146,7 @@ func (t *topics) replayable() bool {
 // errNotYet is the answer while a topic that was made is not known everywhere.
 var errNotYet = errors.New("the topic was made and is not there yet")
 
+// ensure asks the broker once, makes what is missing, and checks the rest.
 func (t *topics) ensure(ctx context.Context, names []string) (map[string]topic, error) {
 	details, err := t.admin.describe(ctx, names...)
 	if err != nil {
@@ -203,6 +171,7 @@ func without(names []string, details kadm.TopicDetails) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return len(details[name].Partitions) > 0 })
 }
 
+// create makes topics. With the replication factor of -1 the broker takes its own default.
 func (t *topics) create(ctx context.Context, names []string) error {
 	made, err := t.admin.adm.CreateTopics(ctx, int32(t.set.partitions), int16(t.set.replication), topicConfig(), names...)
 	if err != nil {
@@ -218,76 +187,4 @@ func (t *topics) create(ctx context.Context, names []string) error {
 		}
 	}
 	return nil
-}
-
-// check takes note of the topics, and of how those not seen before differ from what Tidings would have made.
-func (t *topics) check(ctx context.Context, details kadm.TopicDetails) (map[string]topic, error) {
-	found := make(map[string]topic, len(details))
-	var unchecked []string
-	t.mu.Lock()
-	for name, d := range details {
-		now := topic{name: name, id: d.ID.String(), partitions: len(d.Partitions), replayable: true, seen: time.Now()}
-		if before, ok := t.known[name]; ok && before.id == now.id && before.partitions == now.partitions {
-			now.replayable, now.acked = before.replayable, before.acked
-		} else {
-			unchecked = append(unchecked, name)
-		}
-		found[name] = now
-	}
-	t.mu.Unlock()
-	if err := t.checkConfigs(ctx, found, unchecked); err != nil {
-		return nil, err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	maps.Copy(t.known, found)
-	return found, nil
-}
-
-func (t *topics) checkConfigs(ctx context.Context, found map[string]topic, names []string) error {
-	configs, err := t.admin.adm.DescribeTopicConfigs(ctx, names...)
-	if err != nil && !errors.Is(err, kerr.TopicAuthorizationFailed) {
-		return err
-	}
-	for _, name := range names {
-		c, err := configs.On(name, nil)
-		if err = errors.Join(err, c.Err); err != nil {
-			// Not allowed to look. What can't be seen can't be promised.
-			now := found[name]
-			now.replayable = false
-			found[name] = now
-			t.log.WarnContext(ctx, "the settings of a topic can't be read, so it is not taken to be kept for ever", "topic", name, "err", err)
-			continue
-		}
-		found[name] = t.compare(ctx, found[name], c)
-	}
-	return nil
-}
-
-// compare logs what of the topic is otherwise, and says what follows from it.
-func (t *topics) compare(ctx context.Context, now topic, c kadm.ResourceConfig) topic {
-	conf := make(map[string]string)
-	for _, entry := range c.Configs {
-		conf[entry.Key] = entry.MaybeValue()
-	}
-	var differs []string
-	want := topicConfig()
-	for _, key := range []string{confRetentionMS, confRetentionBytes, confCleanup} {
-		if v := strings.ReplaceAll(conf[key], " ", ""); v != *want[key] {
-			differs = append(differs, fmt.Sprintf("%s is %s, not %s", key, v, *want[key]))
-			now.replayable = false
-		}
-	}
-	if conf[confTimestamp] != *want[confTimestamp] {
-		differs = append(differs, fmt.Sprintf("%s is %s, not %s", confTimestamp, conf[confTimestamp], *want[confTimestamp]))
-	}
-	if now.partitions != t.set.partitions {
-		differs = append(differs, "partitions are "+strconv.Itoa(now.partitions)+", not "+strconv.Itoa(t.set.partitions))
-	}
-	if len(differs) > 0 {
-		slices.Sort(differs)
-		t.log.WarnContext(ctx, "a topic is not as Tidings would have made it", "topic", now.name,
-			"differs", strings.Join(differs, "; "), "replayable", now.replayable)
-	}
-	return now
 }

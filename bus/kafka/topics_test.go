@@ -1,11 +1,17 @@
 package kafka_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/kafka"
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
@@ -71,6 +77,65 @@ func TestATopicThatIsOtherwiseIsReportedAndTheGuaranteesShrink(t *testing.T) {
 			s.waitFor(1)
 		})
 	}
+}
+
+func TestHowATopicDiffersIsLoggedOnceAndWhenItChanges(t *testing.T) {
+	t.Parallel()
+	url := brokerURL(t)
+	topic := unique(t, "topic")
+	adm := kadm.NewClient(client(t, url))
+	conf := map[string]*string{"retention.ms": kadm.StringPtr("-1"), "message.timestamp.type": kadm.StringPtr("LogAppendTime"), "max.message.bytes": kadm.StringPtr("5000")}
+	if _, err := adm.CreateTopic(t.Context(), 12, 1, conf, topic); err != nil {
+		t.Fatal(err)
+	}
+	var log syncBuffer
+	b, err := bus.Open(t.Context(), url, kafka.Backend(), bus.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeBus(t, b)
+	sub := bus.Subscription{Group: unique(t, "group"), Topics: []string{topic}, Require: bus.Guarantees{Replayable: true}}
+	for range 2 {
+		s := subscribe(t, b, sub, nil)
+		eventually(t, "the subscription", s.isReady)
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const small = `differs="max.message.bytes is 5000, and a batch may have 1048588, an event 1000000" replayable=true`
+	if n := strings.Count(log.String(), small); n != 1 {
+		t.Errorf("told %d times in %s", n, log.String())
+	}
+	if _, err := adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "retention.ms", Value: kadm.StringPtr("60000")}}, topic); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the refusal", func() bool { // a broker needs a moment to take in the setting
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var refused *bus.GuaranteeError
+		return errors.As(b.Subscribe(ctx, sub, func(context.Context, bus.Delivery) error { return nil }), &refused)
+	})
+	if !strings.Contains(log.String(), `differs="retention.ms is 60000, not -1; max.message.bytes`) {
+		t.Errorf("logged %s", log.String())
+	}
+}
+
+// syncBuffer is written to by many goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 func TestAcksOfTheLeaderAloneAreNotDurable(t *testing.T) {
