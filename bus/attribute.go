@@ -168,12 +168,17 @@ func attributeValue(b []byte) (kind protowire.Number, v []byte, n int32, err err
 	return kind, v, n, nil
 }
 
+var errTime = errors.New("time is outside the years 1 to 9999")
+
 // parseTime takes a Timestamp, or a string in RFC 3339 as some writers have it.
 func parseTime(kind protowire.Number, b []byte) (time.Time, error) {
 	if kind != valueTimestamp {
 		t, err := time.Parse(time.RFC3339Nano, string(b))
 		if err != nil {
 			return time.Time{}, errors.New("time is neither a timestamp nor RFC 3339")
+		}
+		if sec := t.Unix(); sec < minSeconds || sec > maxSeconds {
+			return time.Time{}, errTime
 		}
 		return t.UTC(), nil
 	}
@@ -200,7 +205,7 @@ func parseTime(kind protowire.Number, b []byte) (time.Time, error) {
 		b = b[n:]
 	}
 	if sec < minSeconds || sec > maxSeconds || nanos < 0 || nanos > 999_999_999 {
-		return time.Time{}, errors.New("time is outside the years 1 to 9999")
+		return time.Time{}, errTime
 	}
 	return time.Unix(sec, nanos).UTC(), nil
 }

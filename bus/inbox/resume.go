@@ -12,33 +12,50 @@ import (
 // record of before anything is read.
 //
 // What the bus says of the logs may be older than the record: another replica may have gone on meanwhile. So before a
-// position is given up for not being in its log, the broker is asked once more.
+// position is given up for not being in its log, the broker is asked once more, and the position must still be the one
+// that was in doubt then.
 func (in *Inbox) resume(ctx context.Context, parts []bus.Partition) ([]int64, error) {
-	next, err := in.resumeBy(ctx, parts, nil)
-	if !errors.Is(err, errDoubt) {
-		return next, err
+	doubts := make(map[topicPart]stored)
+	for logs := []bus.Partition(nil); ; {
+		next, err := in.resumeBy(ctx, parts, logs, doubts)
+		if !errors.Is(err, errDoubt) {
+			return next, err
+		}
+		if logs, err = (*in.broker.Load()).Partitions(ctx, in.cfg.Topics...); err != nil {
+			return nil, fmt.Errorf("inbox: resume: %w", err)
+		}
 	}
-	logs, err := (*in.broker.Load()).Partitions(ctx, in.cfg.Topics...)
-	if err != nil {
-		return nil, fmt.Errorf("inbox: resume: %w", err)
-	}
-	return in.resumeBy(ctx, parts, logs)
 }
 
-// errDoubt rolls back, for the broker must not be asked inside a transaction; it says that the broker has to be asked whether a position is really not in its log.
+// topicPart names a partition.
+type topicPart struct {
+	topic  string
+	number int32
+}
+
+// errDoubt says that the broker has to be asked whether a position is really not in its log. It rolls back, for that
+// must not be done inside a transaction.
 var errDoubt = errors.New("a position is not in the log that the bus describes")
 
-func (in *Inbox) resumeBy(ctx context.Context, parts, logs []bus.Partition) ([]int64, error) {
+func (in *Inbox) resumeBy(ctx context.Context, parts, logs []bus.Partition, doubts map[topicPart]stored) ([]int64, error) {
 	var next []int64
 	var r *resumption
 	err := in.writer.InTx(ctx, func(ctx context.Context, tx Tx) error {
 		next = make([]int64, len(parts))
-		r = &resumption{in: in, tx: tx, logs: logs, stored: make(map[string]map[int32]stored)}
+		r = &resumption{in: in, tx: tx, logs: logs, doubts: doubts, stored: make(map[string]map[int32]stored)}
+		var doubt error
 		for i, p := range parts {
 			var err error
-			if next[i], err = r.next(ctx, p); err != nil {
+			next[i], err = r.next(ctx, p)
+			switch {
+			case errors.Is(err, errDoubt):
+				doubt = err // the others may be in doubt too, and the broker is asked for all at once
+			case err != nil:
 				return fmt.Errorf("inbox: resume %s/%d: %w", p.Topic, p.Partition, err)
 			}
+		}
+		if doubt != nil {
+			return doubt
 		}
 		return r.storeCounts(ctx)
 	})
@@ -65,6 +82,7 @@ type resumption struct {
 	in     *Inbox
 	tx     Tx
 	logs   []bus.Partition             // what the broker said when it was asked once more; nil before
+	doubts map[topicPart]stored        // the positions for whose sake it was asked
 	stored map[string]map[int32]stored // by topic, as it was before
 	counts counts
 	resets []reset
@@ -97,10 +115,18 @@ func (r *resumption) next(ctx context.Context, p bus.Partition) (int64, error) {
 	case reason == "":
 		// Where the record is beyond what the bus knows yet, events below it are left out as they come.
 		return min(row.next, p.Next), nil
-	case r.logs == nil && r.in.broker.Load() != nil:
+	case r.in.broker.Load() != nil && r.unasked(p, row):
 		return 0, errDoubt
 	}
 	return r.reset(ctx, log, row, reason)
+}
+
+// unasked reports whether the broker has yet to be asked for the sake of this very position, and takes note of it.
+func (r *resumption) unasked(p bus.Partition, row stored) bool {
+	at := topicPart{p.Topic, p.Partition}
+	before, asked := r.doubts[at]
+	r.doubts[at] = row
+	return r.logs == nil || !asked || before != row
 }
 
 // latest returns the newest description of p's log.

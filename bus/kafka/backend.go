@@ -166,7 +166,9 @@ func (c *connection) Partitions(ctx context.Context, topics ...string) ([]bus.Pa
 // Guarantees implements bus.Bus. It speaks of the topics that were used so far.
 func (c *connection) Guarantees() bus.Guarantees {
 	g := bus.All()
+	// Without all acknowledgements the producer can't tell a gap, and what follows a failed event may be stored first.
 	g.Durable = c.set.acks == "all"
+	g.OrderedByKey = g.Durable
 	g.Replayable = c.topics.replayable()
 	return g
 }
@@ -186,8 +188,12 @@ func (c *connection) Close(ctx context.Context) error {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
 	err := errors.Join(waited,
-		wait(late, "calls and the producer are still ending", func() { c.producers.close(); c.calls.Wait() }),
-		wait(ctx, "consumers are still leaving their groups", c.leaving.Wait))
+		wait(late, "calls and the producer are still ending", func() { c.producers.close(); c.calls.Wait() }))
+	// A consumer that can't leave its group because the broker is away is no failure of the caller's: nothing of its
+	// own depends on it, and the group misses the member when its session has run out.
+	if left := wait(ctx, "consumers are still leaving their groups", c.leaving.Wait); left != nil {
+		c.log.Warn("closed, and a consumer goes on leaving its group in the background", "err", left)
+	}
 	c.admin.close()
 	return err
 }

@@ -60,7 +60,7 @@ func (s settings) common() ck.ConfigMap {
 }
 
 // producer is the configuration of the producer: no event is lost, doubled or reordered by the client's own
-// retries, and nothing that follows a failed event is stored without it.
+// retries, and, with acks=all, nothing that follows a failed event is stored without it.
 func (s settings) producer(logs chan ck.LogEvent) *ck.ConfigMap {
 	m := s.common()
 	m["go.logs.channel"] = logs

@@ -9,7 +9,7 @@
 //
 // Durable: Publish returns once all in-sync replicas have an event. How many those are is the topic's business: for
 // a broker that must not lose, replication 3, min.insync.replicas=2 and no unclean election. With acks=1 only the
-// leader has it, the bus is not Durable, and a failure may leave a gap.
+// leader has it, the bus is neither Durable nor OrderedByKey, for a failure may leave a gap.
 //
 // OrderedByKey: the producer is idempotent and stops at the first failure that would leave a gap, so that neither
 // retries nor failures reorder, double or skip events of a key. What was then not acknowledged is reported, and the

@@ -62,6 +62,7 @@ func (c *connection) protocol(ctx context.Context) (string, error) {
 func (c *connection) check(sub bus.Subscription, known map[string]topic) error {
 	g := bus.All()
 	g.Durable = c.set.acks == "all"
+	g.OrderedByKey = g.Durable
 	for _, t := range known {
 		g.Replayable = g.Replayable && t.replayable
 	}

@@ -45,8 +45,10 @@ func publish(ctx context.Context, p *producer, ts *topics, t topic, events []bus
 func (c *publishing) send(ctx context.Context) {
 	enc := newEncoder(c.topic.name)
 	for i := range c.events {
+		c.events[i].At = bus.Position{} // what stays so was not acknowledged
+	}
+	for i := range c.events {
 		e := &c.events[i]
-		e.At = bus.Position{}
 		msg := enc.encode(e)
 		for {
 			err := c.p.kp.Produce(msg, c.reports)

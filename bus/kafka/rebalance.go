@@ -155,6 +155,8 @@ func (s *session) reread(parts []*part) {
 			current = append(current, p)
 		}
 	}
+	// An answer to a doubt may have let p be read on meanwhile.
+	s.queue.void(current)
 	s.resolver.ask(whyReread, current)
 }
 

@@ -138,7 +138,7 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-func TestAcksOfTheLeaderAloneAreNotDurable(t *testing.T) {
+func TestAcksOfTheLeaderAloneAreNeitherDurableNorOrdered(t *testing.T) {
 	t.Parallel()
 	b := open(t, brokerURL(t), "acks=1")
 	topic := unique(t, "topic")
@@ -147,7 +147,7 @@ func TestAcksOfTheLeaderAloneAreNotDurable(t *testing.T) {
 	s := subscribe(t, b, bus.Subscription{Group: unique(t, "group"), Topics: []string{topic}}, nil)
 	s.waitFor(1000)
 	checkOrder(t, s.got(), 10, 100)
-	if g := b.Guarantees(); g.Durable || !g.OrderedByKey {
+	if g := b.Guarantees(); g.Durable || g.OrderedByKey || !g.Groups {
 		t.Errorf("guarantees: %v", g)
 	}
 	var refused *bus.GuaranteeError
