@@ -46,11 +46,12 @@ func (db *database) resume(_ context.Context, parts []bus.Partition) ([]int64, e
 		if !ok {
 			at = p.Offset
 		}
-		if at < p.First || at > p.Next {
+		if at < p.First {
 			at = p.First
 		}
 		db.next[partitionOf(p.Position)] = at
-		offsets[i] = at
+		// Another member may have gone on since the bus looked at the log: then what is below is left out by handle.
+		offsets[i] = min(at, p.Next)
 	}
 	return offsets, nil
 }
