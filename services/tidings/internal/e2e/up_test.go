@@ -217,7 +217,7 @@ func TestImportFromStandardInput(t *testing.T) {
 func TestImportOutlivesTheDoor(t *testing.T) {
 	u := &up{bus: "kafka", data: t.TempDir()}
 	u.start(t, fmt.Sprintf("--door=127.0.0.1:%d", freePorts(t))) // one that the door comes back to
-	p := start(t, binary(t, "tidings"), nil, "import", "--sample=20000", "--workers=4", "--door="+u.door)
+	p := start(t, binary(t, "tidings"), nil, "import", "--sample=6000", "--workers=2", "--door="+u.door)
 	eventually(t, catchUpTime, func() error {
 		if s, _ := u.report(t).Service("users"); s.Count < 100 {
 			return fmt.Errorf("%d users", s.Count)
@@ -232,7 +232,7 @@ func TestImportOutlivesTheDoor(t *testing.T) {
 	if code := p.wait(t, catchUpTime); code != 0 {
 		t.Errorf("exit %d: %s", code, p.out.String())
 	}
-	u.agree(t, 20000)
+	u.agree(t, 6000)
 }
 
 func TestWhatIsTypedWrongIsTold(t *testing.T) {
