@@ -52,6 +52,8 @@ func (p *parser) setAttribute(name []byte, kind protowire.Number, v []byte, n in
 		err = p.number(attrVersion, &p.e.Version, kind, v, n)
 	case attrSequence:
 		err = p.number(attrSequence, &p.e.Seq, kind, v, n)
+	case attrSequenceLog:
+		p.e.SeqLog, err = attributeText(kind, v, n)
 	case attrSchema:
 		err = p.setSchema(kind, v, n)
 	default:

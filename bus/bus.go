@@ -67,6 +67,9 @@ type Delivery struct {
 	// Ranges says for each partition what the delivery reads of it, one range a partition, in order of topic
 	// and partition. Empty on a backend without a log.
 	Ranges []Range
+	// Heartbeats say how far a source's numbers have come, where no event does. They come on a backend without a
+	// log only; nothing is said of their order among Events. A backend may leave out all but the newest of a source.
+	Heartbeats []Heartbeat
 }
 
 // Position is a place in a log: the next event to read, or where an event was read.

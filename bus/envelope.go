@@ -43,6 +43,7 @@ const (
 	attrSchema      = "dataschema"
 	attrVersion     = "version"
 	attrSequence    = "sequence"
+	attrSequenceLog = "sequencelog"
 )
 
 const (
@@ -77,6 +78,9 @@ func (e *Event) AppendEnvelope(b []byte) []byte {
 	if e.Seq != 0 {
 		b = appendNumber(b, attrSequence, e.Seq)
 	}
+	if e.SeqLog != "" {
+		b = appendAttribute(b, attrSequenceLog, valueString, "", e.SeqLog)
+	}
 	if e.isProto() && e.Ext[attrSchema] == "" {
 		b = appendAttribute(b, attrSchema, valueURI, schemaPrefix, e.Type)
 	}
@@ -91,7 +95,7 @@ func (e *Event) AppendEnvelope(b []byte) []byte {
 func (e *Event) Size() int {
 	// An upper bound without encoding: each attribute costs its name, its value and at most 16 bytes of framing. Type
 	// stands there three times; a schema of its own twice, for it is the type URL of the data as well.
-	n := len(e.ID) + len(e.Source) + 2*len(e.Key) + 3*len(e.Type) + len(e.DataType) + len(e.Data) + 400
+	n := len(e.ID) + len(e.Source) + 2*len(e.Key) + 3*len(e.Type) + len(e.DataType) + len(e.SeqLog) + len(e.Data) + 400
 	n += len(e.Ext[attrSchema])
 	for k, v := range e.Ext {
 		n += len(k) + len(v) + 16

@@ -59,6 +59,9 @@ func checkSDKExtensions(t *testing.T, name string, got ce.Event, e bus.Event) {
 	if e.Seq != 0 {
 		want["sequence"] = decimal(e.Seq)
 	}
+	if e.SeqLog != "" {
+		want["sequencelog"] = e.SeqLog
+	}
 	have := got.Extensions()
 	if have == nil {
 		have = map[string]any{}

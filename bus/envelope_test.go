@@ -22,7 +22,7 @@ func samples() map[string]bus.Event {
 		all[name] = e
 	}
 	add("plain", func(*bus.Event) {})
-	add("with a sequence", func(e *bus.Event) { e.Seq = 1<<64 - 1 })
+	add("with a sequence", func(e *bus.Event) { e.Seq, e.SeqLog = 1<<64-1, "0a1b2c3d" })
 	add("without a version", func(e *bus.Event) { e.Version = 0 })
 	add("without a time", func(e *bus.Event) { e.Time = time.Time{} })
 	add("before 1970", func(e *bus.Event) { e.Time = time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC) })

@@ -29,12 +29,14 @@ type Event struct {
 	Type     string            // full name of the message in Data: "users.events.v1.UserCreated"
 	Key      string            // CloudEvents subject; backends keep the order of one key
 	Version  uint64            // 1, 2, 3 … within (Source, Key); 0 when its publisher numbers nothing
-	Seq      uint64            // 1, 2, 3 … within Source, set by the outbox's relay; 0 without one
+	Seq      uint64            // 1, 2, 3 … within Source and topic, set by the outbox's relay on a bus that isn't durable; else 0
+	SeqLog   string            // which numbering Seq is of: an id, new when Source begins at 1 again; "" without Seq
 	Time     time.Time         // when it became true; zero when unknown
 	DataType string            // media type of Data; "" is application/protobuf
 	Data     []byte            // as it came, never re-encoded; shared, so do not write to it
 	Ext      map[string]string // every other CloudEvents attribute, kept when forwarded; nil when none
 	At       Position          // where it was read or stored; zero until then
+	Heard    int               // how many subscribers Publish has reached, set by it on a backend without a log
 
 	// Err says why a record of the topic could not be read as an event. Then only Key (the record's), Data (the
 	// record's bytes as they came) and At are set. It is nil for every event that was published by Tidings.
@@ -108,8 +110,8 @@ func (e *Event) dataType() string {
 	return e.DataType
 }
 
-// Validate reports every reason why e can't be published: ID, Source, Type and Key must be set; they, DataType
-// and Ext must be UTF-8 without control characters; names in Ext must be lower-case letters and digits, at most 64, and
+// Validate reports every reason why e can't be published: ID, Source, Type and Key must be set; they, DataType,
+// SeqLog and Ext must be UTF-8 without control characters; names in Ext must be lower-case letters and digits, at most 64, and
 // none that Event has a field for; Time must be in the years 1 to 9999; and [Event.Size] may be [MaxEventBytes] at most (an error that wraps [ErrTooLarge]).
 func (e *Event) Validate() error {
 	if e.Err != nil {
@@ -125,8 +127,10 @@ func (e *Event) Validate() error {
 			faults = append(faults, fmt.Errorf("%s %.64q has bytes that are not UTF-8, or control characters", f.name, f.value))
 		}
 	}
-	if !validString(e.DataType) {
-		faults = append(faults, fmt.Errorf("DataType %.64q has bytes that are not UTF-8, or control characters", e.DataType))
+	for _, f := range [...]struct{ name, value string }{{"DataType", e.DataType}, {"SeqLog", e.SeqLog}} {
+		if !validString(f.value) {
+			faults = append(faults, fmt.Errorf("%s %.64q has bytes that are not UTF-8, or control characters", f.name, f.value))
+		}
 	}
 	if y := e.Time.UTC().Year(); y < 1 || y > 9999 {
 		faults = append(faults, fmt.Errorf("Time is in the year %d, outside 1 to 9999", y))
@@ -180,5 +184,5 @@ func validName(s string) bool {
 // reservedNames are the attributes that have a field in Event, and "data", which CloudEvents forbids.
 var reservedNames = map[string]bool{
 	"id": true, "source": true, "specversion": true, "type": true, "subject": true, "time": true,
-	"datacontenttype": true, attrVersion: true, attrSequence: true, "data": true,
+	"datacontenttype": true, attrVersion: true, attrSequence: true, attrSequenceLog: true, "data": true,
 }

@@ -1,0 +1,38 @@
+package bus
+
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+// TypeHeartbeat is the Type of the events that carry a [Heartbeat].
+const TypeHeartbeat = "tidings.bus.v1.Heartbeat"
+
+// Heartbeat says how far a source has numbered its events on a topic, so that a subscriber learns of the last ones
+// that it missed although none follows them. On a bus without a log the outbox's relay repeats it while there is
+// nothing to send; no handler of an event ever sees one.
+type Heartbeat struct {
+	Topic  string
+	Source string
+	SeqLog string // see Event.SeqLog
+	Seq    uint64 // the highest number that was given out; 0 before the first
+}
+
+// Event is the event that carries h, to be published to h.Topic.
+func (h Heartbeat) Event() (Event, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Event{}, fmt.Errorf("bus: heartbeat of %s: %w", h.Source, err)
+	}
+	return Event{ID: id.String(), Source: h.Source, Type: TypeHeartbeat, Key: h.Source, Seq: h.Seq, SeqLog: h.SeqLog}, nil
+}
+
+// Heartbeat returns what e carries; ok is false where e is an event like others. A backend without a log takes such
+// events out of what it delivers, into Delivery.Heartbeats.
+func (e *Event) Heartbeat() (h Heartbeat, ok bool) {
+	if e.Type != TypeHeartbeat || e.Err != nil {
+		return Heartbeat{}, false
+	}
+	return Heartbeat{Topic: e.At.Topic, Source: e.Source, SeqLog: e.SeqLog, Seq: e.Seq}, true
+}
