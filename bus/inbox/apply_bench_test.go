@@ -79,3 +79,73 @@ func BenchmarkApply(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "events/s")
 }
+
+// BenchmarkApplyWithoutALog does the same on a bus without a log, where each event has a number.
+func BenchmarkApplyWithoutALog(b *testing.B) {
+	for _, bm := range []struct {
+		name  string
+		lost  func(i int) bool
+		times int // how often each delivery is heard: once by each replica
+	}{
+		{"unnumbered", nil, 1},
+		{"nothing is lost", func(int) bool { return false }, 1},
+		{"one of a hundred is lost", func(i int) bool { return i%100 == 50 }, 1},
+		{"every second is lost", func(i int) bool { return i%2 == 1 }, 1},
+		{"two replicas", func(int) bool { return false }, 2},
+	} {
+		b.Run(bm.name, func(b *testing.B) { applyNumbered(b, bm.lost, bm.times) })
+	}
+}
+
+func applyNumbered(b *testing.B, lost func(i int) bool, times int) {
+	const batch = 1000
+	db := openDB(b, filepath.Join(b.TempDir(), "apply.db"))
+	mustExec(b, db, peopleTable)
+	cfg := config(b, db)
+	cfg.Logger = new(logs).logger()
+	in := mustNew(b, cfg, Batch(upsertPeople, &eventsv1.UserCreated{}))
+	defer in.writer.Hold()()
+	events := people(b, batch*b.N)
+	seq := uint64(0)
+	for i := range events {
+		events[i].At = bus.Position{Topic: topic, Offset: -1}
+		if lost != nil {
+			for seq++; lost(int(seq)); seq++ {
+			}
+			events[i] = numbered(events[i], "0a1b2c3d", seq)
+		}
+	}
+	b.ResetTimer()
+	for i := range b.N {
+		for range times {
+			if err := in.handle(b.Context(), bus.Delivery{Events: events[i*batch : (i+1)*batch]}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkApplyOne takes deliveries of one event in, as they come when it is quiet.
+func BenchmarkApplyOne(b *testing.B) {
+	for _, numbers := range []bool{false, true} {
+		b.Run(fmt.Sprintf("numbered=%v", numbers), func(b *testing.B) {
+			db := openDB(b, filepath.Join(b.TempDir(), "apply.db"))
+			mustExec(b, db, peopleTable)
+			mustExec(b, db, `PRAGMA synchronous = OFF`) // so that the disk does not hide what is measured
+			in := mustNew(b, config(b, db), Batch(upsertPeople, &eventsv1.UserCreated{}))
+			defer in.writer.Hold()()
+			events := people(b, b.N)
+			b.ResetTimer()
+			for i := range events {
+				events[i].At = bus.Position{Topic: topic, Offset: -1}
+				if numbers {
+					events[i] = numbered(events[i], "0a1b2c3d", uint64(i)+1)
+				}
+				if err := in.handle(b.Context(), bus.Delivery{Events: events[i : i+1]}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

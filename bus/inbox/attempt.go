@@ -24,6 +24,11 @@ type attempt struct {
 	last   int    // the part of the last event, where the search for the next one begins
 	reread []bus.Position
 
+	streams  []*stream // numberings that the delivery tells of, in order of their rows
+	byStream map[streamKey]*stream
+	recent   *stream // where the search for the next one begins
+	tooHigh  int     // numbers that are above maxSeq
+
 	items []item          // what is to be sifted, in the delivery's order
 	todo  []job           // what is to be applied, in order
 	then  map[int][]*item // what follows an item of a delivery: events that waited for it
@@ -68,6 +73,9 @@ func (a *attempt) deliver(ctx context.Context, d bus.Delivery) error {
 	if err := a.decide(ctx, d.Ranges); err != nil {
 		return err
 	}
+	if err := a.hear(ctx, d); err != nil {
+		return err
+	}
 	if err := a.take(ctx, d.Events); err != nil {
 		return err
 	}
@@ -94,11 +102,8 @@ func (a *attempt) take(ctx context.Context, events []bus.Event) error {
 		if p != nil && (!p.take || e.At.Offset < p.from) {
 			continue
 		}
-		if e.Version > maxVersion && e.Err == nil {
-			e.Err = fmt.Errorf("version %d is above %d", e.Version, uint64(maxVersion))
-		}
-		if e.Err != nil {
-			if err := a.park(ctx, e, stateDead, e.Err); err != nil {
+		if why := unfit(e); why != nil {
+			if err := a.park(ctx, e, stateDead, why); err != nil {
 				return err
 			}
 			continue
@@ -109,7 +114,7 @@ func (a *attempt) take(ctx context.Context, events []bus.Event) error {
 			}
 			name = e.Source
 		}
-		it := item{ev: e, source: source, whole: p != nil && p.whole}
+		it := item{ev: e, source: source, whole: a.whole(p, e)}
 		if e.Version == 0 {
 			if it.apply, err = a.takeOnce(ctx, e, source); err != nil {
 				return err
@@ -118,6 +123,24 @@ func (a *attempt) take(ctx context.Context, events []bus.Event) error {
 		a.items = append(a.items, it)
 	}
 	return nil
+}
+
+// unfit says why an event can't be taken whatever its type; nil where it can.
+func unfit(e *bus.Event) error {
+	if e.Err == nil && e.Version > maxVersion {
+		return fmt.Errorf("version %d is above %d", e.Version, uint64(maxVersion))
+	}
+	return e.Err
+}
+
+// whole reports whether the group has followed e's partition, or its source's numbers, from the very start: then each
+// key begins at version 1.
+func (a *attempt) whole(p *part, e *bus.Event) bool {
+	if p != nil {
+		return p.whole
+	}
+	s := a.streamOf(e)
+	return s != nil && s.first == 1
 }
 
 // takeOnce marks an event without a version by its id, and reports whether it is new. What no route takes is not
@@ -171,6 +194,7 @@ func (a *attempt) finish(ctx context.Context) error {
 		{"waiting events", a.storeWaiting},
 		{"marks", a.storeMarks},
 		{"positions", a.storePositions},
+		{"numbers", a.storeStreams},
 		{"counters", a.storeCounts},
 	} {
 		if err := step.do(ctx); err != nil {
@@ -190,4 +214,5 @@ func (a *attempt) report(ctx context.Context) {
 		a.log.WarnContext(ctx, "versions are missing", "versions", a.missing,
 			"source", a.missedFrom.Source, "key", a.missedFrom.Key, "before", a.missedFrom.Version)
 	}
+	a.reportNumbers(ctx)
 }

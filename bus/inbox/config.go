@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -51,7 +52,8 @@ type Config struct {
 	Require bus.Guarantees
 	// Gaps says what missing versions mean; the zero value is Newest. A route made by [After] implies Every.
 	Gaps Gaps
-	// GapWait is how long Every waits for missing versions; 0 is one minute.
+	// GapWait is how long Every waits for missing versions. 0 is one minute, or 5 seconds on a bus that isn't durable:
+	// what is lost there never comes, and only what was reordered, or is sent again, is worth the wait.
 	GapWait time.Duration
 	// Unknown says what to do with events of types that no route takes; the zero value is Ignore.
 	Unknown Unknown
@@ -76,10 +78,17 @@ type Config struct {
 	Now func() time.Time
 	// OnReady, where set, hears whether the subscription stands: see [bus.Subscription].
 	OnReady func(ready bool)
+	// OnGap, where set, hears of every loss that the bus notices, and on a bus without a log also of what the numbers
+	// of the events show to be missing: once that is committed, how many exactly, and whose (Gap.Source, which the
+	// bus leaves empty). The bus tells of the same loss in its own words, so only one of the two is to be summed. What
+	// comes late after all is not taken back here; Status.Missed always says what is missing still. Calls may
+	// overlap, and hold up the delivery: be quick.
+	OnGap func(ctx context.Context, g bus.Gap)
 }
 
 const (
 	defaultGapWait  = time.Minute
+	lossyGapWait    = 5 * time.Second // on a bus that isn't durable
 	defaultAttempts = 20
 	defaultWorkers  = 8
 	defaultTimeout  = 30 * time.Second
@@ -101,7 +110,7 @@ func (c *Config) check() error {
 	fault(c.DB == nil, "DB is nil")
 	fault(c.Gaps != Newest && c.Gaps != Every, "Gaps is %d; it must be Newest or Every", c.Gaps)
 	fault(c.Unknown != Ignore && c.Unknown != Park, "Unknown is %d; it must be Ignore or Park", c.Unknown)
-	fault(c.GapWait < 0, "GapWait is %v; it must be above 0, or 0 for %v", c.GapWait, defaultGapWait)
+	fault(c.GapWait < 0, "GapWait is %v; it must be above 0, or 0 for %v (%v on a bus that isn't durable)", c.GapWait, defaultGapWait, lossyGapWait)
 	fault(c.MaxBatch < 0, "MaxBatch is %d; it must be above 0, or 0 for %d", c.MaxBatch, bus.DefaultMaxBatch)
 	fault(c.Attempts < -1, "Attempts is %d; it must be above 0, 0 for %d, or -1 for no end", c.Attempts, defaultAttempts)
 	fault(c.MaxAge < 0, "MaxAge is %v; it must be above 0, or 0 for any age", c.MaxAge)
@@ -112,7 +121,6 @@ func (c *Config) check() error {
 
 // withDefaults fills in what was left zero.
 func (c Config) withDefaults() Config {
-	c.GapWait = orDefault(c.GapWait, defaultGapWait)
 	c.MaxBatch = orDefault(c.MaxBatch, bus.DefaultMaxBatch)
 	c.Attempts = orDefault(c.Attempts, defaultAttempts)
 	c.Workers = orDefault(c.Workers, defaultWorkers)

@@ -27,20 +27,42 @@
 //
 //	D1 BEGIN
 //	D2 positions are read      where the row is further on, events below it are left out; where it is behind, absent
-//	                           or of another log, that partition is left out, and read again from its row
+//	                           or of another log, that partition is left out, and read again from its row. On a bus
+//	                           without a log: how far each numbering was followed; nothing is left out by it
 //	D3 marks are read          and duplicates discarded, of this delivery and of any before
 //	D4 effects                 the handlers of On and Batch
 //	D5 reactions are queued    with the mark, and so once
 //	D6 later events wait       a history's, with their bytes and position
-//	D7 marks and positions     marks go forward only, positions only from where D2 found them
+//	D7 marks and positions     marks go forward only, positions and numberings only from where D2 found them
 //	D8 COMMIT                  a crash after it: the events may come again, and are duplicates
-//	D9 the bus is told         the offset at the broker is for lag tools only
+//	D9 gaps are told           to the log and to Config.OnGap. A crash before it: Status says them all the same
+//	D10 the bus is told        the offset at the broker is for lag tools only
 //
 // A reaction that is queued is performed in two more:
 //
 //	R1 "sending" and a lease   committed. A crash after it: performed again once the lease has run out, and logged
 //	R2 the handler             a crash in it, or right after it: the same; here a thing can happen twice
 //	R3 "sent", out of the queue, and what Track stores: committed. A crash after it changes nothing
+//
+// # A bus without a log
+//
+// There nothing comes again: an event that was not heard is lost, and so is a delivery that a crash cuts short. What
+// can be had is to know it. The relay of bus/outbox numbers the events of each source on each topic 1, 2, 3 …, and
+// repeats the highest number while there is nothing to send. The database keeps, for each such numbering, the highest
+// number that it has heard of and which of those below have not come: Status.Missed counts them, to the unit.
+//
+//   - A number counts once the transaction that took its event is committed, whatever becomes of the event: applied,
+//     discarded or parked. Numbers never decide what is applied; marks do.
+//   - Counting begins with the lowest number of the first delivery, or right behind the first heartbeat; what went
+//     before was not for this group. A new numbering of a source that the group knows counts from 1.
+//   - Where a numbering is followed from number 1, each key is expected to begin at version 1.
+//   - A number that comes late closes its gap. Replicas that share a database miss only what none of them has heard.
+//   - Losses in a row are one range, whatever their number. Of more than 10,000 ranges the oldest are kept as a count
+//     only: what comes late for one of those stays in it.
+//   - Numbers above 2^48 are left out, and so are those without the id of their numbering ([bus.Event].SeqLog).
+//
+// What follows the last number heard shows with the next event or heartbeat; a numbering that ends first, with its
+// owner's database, takes that knowledge with it. A record that can't be read as an event has no number, and is missed.
 //
 // # Databases
 //

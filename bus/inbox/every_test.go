@@ -22,7 +22,7 @@ func (c *clock) config(cfg *Config)   { cfg.Now = c.Now }
 
 // release lets the time pass that events wait, and releases them.
 func (c *clock) release(in *Inbox) {
-	c.pass(in.cfg.GapWait)
+	c.pass(in.gapWait())
 	mustRelease(in)
 }
 
@@ -77,7 +77,7 @@ func TestAHistoryRecordsAHoleAfterItsWait(t *testing.T) {
 	in, l := newInbox(t, 1, every, c.config)
 	l.put(0, created(t, "a", 1, "A1"), updated(t, "a", 4, "A4"), updated(t, "a", 5, "A5"), updated(t, "a", 9, "A9"))
 	l.play(in, cut{0, 0, 3})
-	c.pass(in.cfg.GapWait - time.Millisecond)
+	c.pass(in.gapWait() - time.Millisecond)
 	mustRelease(in)
 	wantApplied(t, in, "a:1 A1")
 	l.play(in, cut{0, 3, 4}) // has just begun to wait
@@ -95,9 +95,9 @@ func TestALaterEventWhoseTimeIsOverReleasesThoseBeforeIt(t *testing.T) {
 	in, l := newInbox(t, 1, every, c.config)
 	l.put(0, updated(t, "a", 6, "A6"), updated(t, "a", 3, "A3"))
 	l.play(in, cut{0, 0, 1})
-	c.pass(in.cfg.GapWait / 2)
+	c.pass(in.gapWait() / 2)
 	l.play(in, cut{0, 1, 2})
-	c.pass(in.cfg.GapWait / 2)
+	c.pass(in.gapWait() / 2)
 	mustRelease(in) // 6 has waited for all before it, so for 1 and 2 too
 	wantApplied(t, in, "a:3 A3", "a:6 A6")
 	wantStatus(t, in, Status{Keys: 1, Versions: 6, Holes: 2, Missing: 4})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb"
@@ -26,6 +27,7 @@ type Inbox struct {
 	sources sources
 	waiters waiters
 	running atomic.Bool
+	lossy   atomic.Bool                   // the bus in Run is not durable
 	broker  atomic.Pointer[bus.Inspector] // of the bus in Run; nil without one
 	held    chan struct{}                 // wakes the timer of waiting events
 	queued  chan struct{}                 // wakes the workers of reactions
@@ -71,6 +73,7 @@ func (in *Inbox) Run(ctx context.Context, b bus.Bus) error {
 	if without := has.Missing(bus.All()); without != (bus.Guarantees{}) {
 		in.log.WarnContext(ctx, "this bus lacks guarantees, and the inbox does without", "without", without.String())
 	}
+	in.lossy.Store(!has.Durable)
 	defer in.writer.Hold()()
 	if i, ok := b.(bus.Inspector); ok {
 		in.broker.Store(&i)
@@ -98,8 +101,16 @@ func (in *Inbox) Run(ctx context.Context, b bus.Bus) error {
 func (in *Inbox) subscription() bus.Subscription {
 	return bus.Subscription{
 		Group: in.group, Topics: in.cfg.Topics, Start: in.cfg.Start, MaxBatch: in.cfg.MaxBatch,
-		Require: in.cfg.Require, OnReady: in.cfg.OnReady, Resume: in.resume,
+		Require: in.cfg.Require, OnReady: in.cfg.OnReady, OnGap: in.cfg.OnGap, Resume: in.resume,
 	}
+}
+
+// gapWait is how long missing versions are waited for.
+func (in *Inbox) gapWait() time.Duration {
+	if in.cfg.GapWait == 0 && in.lossy.Load() {
+		return lossyGapWait
+	}
+	return orDefault(in.cfg.GapWait, defaultGapWait)
 }
 
 // handle takes one delivery in: one transaction. Its error makes the bus bring the delivery again, in order; the bus

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"math"
 	"strings"
 
 	"github.com/tidings-dev/tidings/bus"
@@ -59,7 +60,7 @@ func (p *parkedEvent) store(ctx context.Context, tx Tx, group string) error {
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT DO NOTHING`
 	e, raw, version := p.ev, p.ev.Data, int64(0)
 	if e.Err == nil {
-		raw, version = e.AppendEnvelope(nil), int64(e.Version)
+		raw, version = e.AppendEnvelope(nil), int64(min(e.Version, math.MaxInt64))
 	}
 	if raw == nil {
 		raw = []byte{} // a record without a value, such as a compaction's tombstone

@@ -167,7 +167,7 @@ func (w *world) happens() {
 			w.open()
 		}
 	case 6: // time passes, and what has waited long enough goes on
-		w.clock.pass(time.Duration(w.rnd.Int64N(int64(w.in.cfg.GapWait))))
+		w.clock.pass(time.Duration(w.rnd.Int64N(int64(w.in.gapWait()))))
 		mustRelease(w.in)
 	}
 }

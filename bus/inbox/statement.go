@@ -56,12 +56,13 @@ func manyKeys(head, tail string) texts {
 
 // statements are those with many rows. They are made once, for building a text takes longer than executing it.
 type statements struct {
-	marks      texts // of a source's keys
-	storeMarks texts
-	storeQueue texts
-	hold       texts
-	waiting    texts
-	holes      texts
+	marks       texts // of a source's keys
+	storeMarks  texts
+	storeQueue  texts
+	hold        texts
+	waiting     texts
+	holes       texts
+	storeMissed texts
 }
 
 func newStatements() *statements {
@@ -74,8 +75,9 @@ func newStatements() *statements {
 			(source, key, state, attempts, due, owner, error, topic, log, part, off, envelope) VALUES `, ``),
 		hold: manyRows(9, `INSERT INTO tidings_inbox_waiting
 			(source, key, version, until, topic, log, part, off, envelope) VALUES `, ` ON CONFLICT DO NOTHING`),
-		waiting: manyKeys(`SELECT key, version FROM tidings_inbox_waiting WHERE source = $1 AND key IN (`, `)`),
-		holes:   manyKeys(`SELECT key, first, last FROM tidings_inbox_hole WHERE source = $1 AND key IN (`, `)`),
+		waiting:     manyKeys(`SELECT key, version FROM tidings_inbox_waiting WHERE source = $1 AND key IN (`, `)`),
+		storeMissed: manyRows(3, `INSERT INTO tidings_inbox_missed (stream, first, last) VALUES `, ``),
+		holes:       manyKeys(`SELECT key, first, last FROM tidings_inbox_hole WHERE source = $1 AND key IN (`, `)`),
 	}
 }
 

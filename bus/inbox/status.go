@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
@@ -18,6 +19,11 @@ type Status struct {
 	// bus keeps no log, or the broker did not answer within a second.
 	Lag int64
 
+	// Missed is how many events never came, by the numbers that their source gave them: exactly, on a bus without a
+	// log, across restarts of either side. The sum over Streams, where they are one by one.
+	Missed  int64
+	Streams []Stream // in order of topic and source, older numberings first
+
 	Duplicates int64 // events that were discarded because they had been done
 	Ignored    int64 // events of types that no route takes
 	Missing    int64 // versions that never came: passed over by a projection, or in a history's holes
@@ -29,6 +35,16 @@ type Status struct {
 	Dead       int64 // those of them that are tried no more
 	Queue      int64 // reactions still to be performed
 	Skipped    int64 // reactions that were too old to be performed
+}
+
+// Stream is how far the group has followed the numbers that a source gives its events on one topic, on a bus without a
+// log. A number that was given out and not received counts as missed until it comes.
+type Stream struct {
+	Topic, Source string
+	SeqLog        string // which numbering: see [bus.Event]
+	First         uint64 // the first number that is counted: 1 where the group has followed it from the start
+	Highest       uint64 // the highest that was heard of, by an event or a heartbeat; First-1 before any
+	Missed        int64  // how many from First to Highest have not come
 }
 
 // Hole is a run of versions of one key that a history waited for and that did not come.
@@ -61,7 +77,7 @@ func (in *Inbox) Status(ctx context.Context) (Status, error) {
 	s := Status{Group: in.group, Lag: -1}
 	// Positions before marks: what is committed in between can then make the lag look too large, but never 0 with
 	// marks that are older than that.
-	for _, read := range []func(context.Context, *Status) error{in.readPositions, in.readKeys, in.readCounters, in.readTables} {
+	for _, read := range []func(context.Context, *Status) error{in.readPositions, in.readStreams, in.readKeys, in.readCounters, in.readTables} {
 		if err := read(ctx, &s); err != nil {
 			return Status{}, fmt.Errorf("inbox: group %q: status: %w", in.cfg.Group, err)
 		}
@@ -84,6 +100,21 @@ func (in *Inbox) readPositions(ctx context.Context, s *Status) error {
 		var p bus.Position
 		err := row.Scan(&p.Topic, &p.Log, &p.Partition, &p.Offset)
 		s.Positions = append(s.Positions, p)
+		return err
+	}, text, in.cfg.Group)
+}
+
+// readStreams reads how far the group has followed numbers, and adds up what it missed. The sum is made here, and ends
+// at the largest that there is: SQLite's fails there, and numbers come from outside.
+func (in *Inbox) readStreams(ctx context.Context, s *Status) error {
+	const text = `SELECT s.topic, s.source, s.log, s.first, s.highest, s.folded + COALESCE(SUM(m.last - m.first + 1), 0)
+		FROM tidings_inbox_stream s LEFT JOIN tidings_inbox_missed m ON m.stream = s.id
+		WHERE s.grp = $1 GROUP BY s.id, s.topic, s.source, s.log, s.first, s.highest, s.folded ORDER BY s.topic, s.source, s.id`
+	return query(ctx, in.cfg.DB, func(row scanner) error {
+		var n Stream
+		err := row.Scan(&n.Topic, &n.Source, &n.SeqLog, &n.First, &n.Highest, &n.Missed)
+		s.Streams = append(s.Streams, n)
+		s.Missed += min(n.Missed, math.MaxInt64-s.Missed)
 		return err
 	}, text, in.cfg.Group)
 }

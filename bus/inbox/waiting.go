@@ -23,7 +23,7 @@ type heldKey struct {
 // an event is either still to be delivered or in this table, never neither.
 func (a *attempt) storeWaiting(ctx context.Context) error {
 	const cols = 9
-	until := a.now.Add(a.cfg.GapWait).UnixMilli()
+	until := a.now.Add(a.gapWait()).UnixMilli()
 	args := make([]any, 0, cols*len(a.hold))
 	for _, h := range a.hold {
 		e := h.ev
