@@ -24,7 +24,7 @@ var addMany = manyRows(addColumns,
 // Events of one key must be added under a lock that keeps the key's other writers out until the commit, as
 // "UPDATE … SET version = version + 1" of the key's own row does. Add stores nothing when an event is one that a
 // bus refuses (see [bus.Event.Validate]); the error names each of them, and wraps [bus.ErrTooLarge] for one that is
-// too large. At is not stored.
+// too large. At and Heard are not stored, nor Seq and SeqLog: it is the relay that numbers.
 func (o *Outbox) Add(ctx context.Context, tx Tx, topic string, events ...bus.Event) error {
 	if err := checkEvents(topic, events); err != nil {
 		return fmt.Errorf("outbox: add to %q: %w", topic, err)
@@ -35,7 +35,8 @@ func (o *Outbox) Add(ctx context.Context, tx Tx, topic string, events ...bus.Eve
 	err := chunks(len(events), func(text, from, to int) error {
 		args = args[:0]
 		for i := range events[from:to] {
-			e := &events[from+i]
+			e := events[from+i]
+			e.Seq, e.SeqLog = 0, ""
 			envelope := e.AppendEnvelope(make([]byte, 0, e.Size()))
 			args = append(args, created, topic, e.Source, e.Key, int64(e.Version), e.ID, envelope)
 		}
@@ -58,8 +59,10 @@ func checkEvents(topic string, events []bus.Event) error {
 	}
 	var faults []error
 	for i := range events {
-		err := events[i].Validate()
-		if v := events[i].Version; err == nil && v > math.MaxInt64 {
+		e := events[i]
+		e.SeqLog = seqLogRoom // which the relay may fill
+		err := e.Validate()
+		if v := e.Version; err == nil && v > math.MaxInt64 {
 			err = fmt.Errorf("version %d is beyond %d", v, int64(math.MaxInt64))
 		}
 		if err != nil {
@@ -91,6 +94,14 @@ func chunks(n int, fn func(text, from, to int) error) error {
 func manyRows(cols int, head, tail string) (texts [len(chunkSizes)]string) {
 	for i, size := range chunkSizes {
 		texts[i] = head + sqldb.Values(size, cols) + tail
+	}
+	return texts
+}
+
+// manyOf makes the texts of head + "($1,$2,$3)", one for each chunk size.
+func manyOf(head string) (texts [len(chunkSizes)]string) {
+	for i, size := range chunkSizes {
+		texts[i] = head + sqldb.Values(1, size)
 	}
 	return texts
 }

@@ -27,15 +27,19 @@
 // added under a lock of that key. An event may be published again, with the same id and version; after a later event
 // of its key, too. Consumers discard repeats by the version, as bus/inbox does.
 //
+// Published is not received: a bus that isn't durable keeps nothing for those who don't listen. What the relay does
+// there so that nobody misses an event without knowing is told under "Numbers".
+//
 // # Steps, and a crash between them
 //
 //	1  the changes and the event, in a transaction   nothing is stored, nothing is published
 //	2  COMMIT                                        all is stored; the caller may not know, and asks again
 //	3  the relay is woken, reads                     the next relay finds the event when it starts
-//	4  Publish; the broker stores                    published, and published again by the next relay
-//	5  the broker acknowledges                       published, and published again by the next relay
-//	6  marked as sent, with log, partition, offset   published; it is not read again
-//	7  purged after [WithKeep]                       event and mark go together, in transactions of a few rows
+//	4  numbered, where the bus isn't durable         the next relay publishes it, with the same number
+//	5  Publish; the broker stores or passes it on    published, and published again by the next relay
+//	6  the broker acknowledges                       published, and published again by the next relay
+//	7  marked as sent, with log, partition, offset   published; it is not read again
+//	8  purged after [WithKeep]                       event, number and mark go together, in transactions of a few rows
 //
 // The right column says what holds when the process dies after the step, and before the next. A batch is published
 // and marked as one, so as many as 5,000 events, or twice that with those being marked, can come twice.
@@ -43,6 +47,33 @@
 // A relay that is killed leaves its lease behind, so the next one waits for three seconds at most; one that ends with
 // its context gives it back. A relay that was paused for longer than its lease and goes on beside its successor can
 // only repeat. Waiting is by the clock of each process and by the row not changing, so clocks need not agree.
+//
+// # Numbers
+//
+// On a bus that isn't durable (see [bus.Guarantees]) the relay gives the events of a stream, which is what one source
+// publishes on one topic, the numbers 1, 2, 3 … and sends them along as [bus.Event] Seq. A subscriber that has seen 7
+// and then sees 9 has missed one event, exactly; bus/inbox keeps that count.
+//
+//   - An event has one number, however often and by whichever relay it is published, and a number has one event.
+//   - No number is left out: an event takes one when it is about to be sent, in the order of positions, and one that
+//     is held back or put aside takes none. A number may arrive late, after higher ones, when its event failed at first.
+//   - Within a key numbers rise with the versions. Between keys they tell in which order the relay came to the events.
+//   - SeqLog is the id of the numbering, made with the stream's counter. Numbers of another id don't compare.
+//
+// Numbers are stored before the first publishing, under the lock of the stream's counter, by the relay that holds the
+// lease; where the disk is full, nothing is published. An owner's database put back to an older copy gives numbers out
+// twice, as it does versions: nothing heals that.
+//
+// When there is nothing to send, the relay tells of the highest number by a [bus.Heartbeat]: five seconds after the
+// last publishing on the stream, every five seconds, and once when it begins to lead. So the last events are missed
+// by nobody in silence, although none follows them; nor are the first ones, where [WithStream] was given. A heartbeat
+// is sent only when every number that it counts was acknowledged. One that can't be sent is tried again five seconds
+// later, without a word.
+//
+// A durable bus sees nothing of this: no numbers, no heartbeats. When a database that used one is given a bus without
+// a log, numbers begin, or go on, with what is sent there; what went over the log meanwhile has none.
+//
+// How many heard an event is kept with the mark, and [Status] counts those that nobody heard.
 //
 // # When events don't get through
 //

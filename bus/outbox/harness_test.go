@@ -156,7 +156,29 @@ func inOrder(t testing.TB, rec *bustest.Recorder, want map[string]int) (repeats 
 func logger(t testing.TB) *slog.Logger {
 	w := &testWriter{t: t}
 	t.Cleanup(w.stop)
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	return slog.New(&testHandler{slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo}), w})
+}
+
+// testHandler knows what it has written.
+type testHandler struct {
+	slog.Handler
+	*testWriter
+}
+
+// logged is what an outbox of newOutbox has logged.
+func logged(o *Outbox) string { return o.log.Handler().(*testHandler).String() }
+
+// rob gives the lease to somebody else, or to nobody.
+func rob(t testing.TB, o *Outbox, holder string) {
+	t.Helper()
+	err := o.InTx(t.Context(), func(ctx context.Context, tx Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE tidings_outbox_relay SET holder = $1, until = $2 WHERE id = 1`,
+			holder, o.now().Add(o.pace.lease).UnixMicro())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // testWriter writes to the test's log until the test ends.
@@ -242,4 +264,23 @@ func count(t testing.TB, db *sql.DB, query string, args ...any) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// plan is how the database goes about a query.
+func plan(t testing.TB, db *sql.DB, query string, args ...any) (steps []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, parent, x int
+		var detail string
+		if err := rows.Scan(&id, &parent, &x, &detail); err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, detail)
+	}
+	return steps
 }

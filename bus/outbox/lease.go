@@ -120,7 +120,7 @@ func (r *relay) keepRenewing(ctx context.Context) {
 // renew makes the lease last anew. It holds even after its end, where nobody has taken it.
 func (r *relay) renew(ctx context.Context) error {
 	asked := time.Now()
-	mine, err := r.changeLease(ctx, `UPDATE tidings_outbox_relay SET until = $1 WHERE id = 1 AND holder = $2`, r.until(), r.holder)
+	mine, err := r.changeLease(ctx, renewQuery, r.until(), r.holder)
 	switch {
 	case err != nil:
 		return err
@@ -130,6 +130,22 @@ func (r *relay) renew(ctx context.Context) error {
 	r.setRenewed(asked)
 	return nil
 }
+
+// renewIn renews the lease in a transaction whose work is none of a relay that has lost it.
+func (r *relay) renewIn(ctx context.Context, tx Tx) error {
+	res, err := tx.ExecContext(ctx, renewQuery, r.until(), r.holder)
+	if err != nil {
+		return err
+	}
+	n, err := res.RowsAffected()
+	if err == nil && n != 1 {
+		err = errLost
+	}
+	return err
+}
+
+// renewQuery changes nothing where the lease is another's.
+const renewQuery = `UPDATE tidings_outbox_relay SET until = $1 WHERE id = 1 AND holder = $2`
 
 // giveBack gives the lease up, so that the next relay starts at once.
 func (r *relay) giveBack(ctx context.Context) {

@@ -4,16 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
-// markColumns is the number of values in a row of what was sent.
-const markColumns = 5
+// The numbers of values in a row of what was sent, on a bus with a log and on one without.
+const (
+	markColumns  = 5
+	heardColumns = markColumns + 1
+)
 
-// markMany are the texts of the insert, by number of rows. Whoever marks first is right: a relay that lost its lease
-// without knowing may have published the same events again.
-var markMany = manyRows(markColumns,
-	`INSERT INTO tidings_outbox_sent (position, sent, log, part, off) VALUES `, ` ON CONFLICT (position) DO NOTHING`)
+// markMany and heardMany are the texts of the insert, by number of rows. Whoever marks first is right: a relay that
+// lost its lease without knowing may have published the same events again.
+var (
+	markMany = manyRows(markColumns,
+		`INSERT INTO tidings_outbox_sent (position, sent, log, part, off) VALUES `, ` ON CONFLICT (position) DO NOTHING`)
+	heardMany = manyRows(heardColumns,
+		`INSERT INTO tidings_outbox_sent (position, sent, log, part, off, heard) VALUES `, ` ON CONFLICT (position) DO NOTHING`)
+)
+
+// markedOf are the texts that look for what is marked among some positions.
+var markedOf = manyOf(`SELECT position, sent FROM tidings_outbox_sent WHERE position IN `)
+
+// errMarked means that another relay has marked an event, so that it must not be counted again.
+var errMarked = errors.New("some events are marked")
 
 // mark stores what was published and what can't be, and renews the lease, all in one transaction. It waits out what
 // ails the database; once ctx has ended it tries once. What is not marked is published again by the next relay.
@@ -30,6 +44,11 @@ func (r *relay) mark(ctx context.Context, out outcome) error {
 			mine, err = r.markIn(ctx, tx, out)
 			return err
 		})
+		if errors.Is(err, errMarked) {
+			if out.sent, err = r.unmarked(ctx, out.sent); err == nil {
+				continue
+			}
+		}
 		switch {
 		case err == nil && mine:
 			r.setRenewed(asked)
@@ -50,7 +69,7 @@ func (r *relay) mark(ctx context.Context, out outcome) error {
 // markIn does the work of mark in a transaction, and reports whether the lease is still this relay's.
 func (r *relay) markIn(ctx context.Context, tx Tx, out outcome) (mine bool, err error) {
 	now := any(r.now().UnixMicro()) // made an interface once, and not for each row
-	if err := insertSent(ctx, tx, out.sent, now); err != nil {
+	if err := r.insertSent(ctx, tx, out.sent, now); err != nil {
 		return false, err
 	}
 	if err := deleteUnsent(ctx, tx, out.sent); err != nil {
@@ -61,14 +80,42 @@ func (r *relay) markIn(ctx context.Context, tx Tx, out outcome) (mine bool, err 
 	}
 	var holder string
 	err = tx.QueryRowContext(ctx, `UPDATE tidings_outbox_relay
-		SET sent = sent + $1, last = CASE WHEN $1 > 0 THEN $2 ELSE last END, until = CASE holder WHEN $3 THEN $4 ELSE until END
-		WHERE id = 1 RETURNING holder`, len(out.sent), now, r.holder, r.until()).Scan(&holder)
+		SET sent = sent + $1, last = CASE WHEN $1 > 0 THEN $2 ELSE last END, unheard = unheard + $3,
+			until = CASE holder WHEN $4 THEN $5 ELSE until END
+		WHERE id = 1 RETURNING holder`, len(out.sent), now, r.unheard(out.sent), r.holder, r.until()).Scan(&holder)
 	return holder == r.holder, err
 }
 
-// insertSent stores where each event went.
-func insertSent(ctx context.Context, tx Tx, sent []sentRow, now any) error {
-	args := make([]any, 0, markColumns*min(len(sent), largestChunk))
+// unheard counts the events that nobody was listening to.
+func (r *relay) unheard(sent []sentRow) (n int) {
+	if !r.numbers() {
+		return 0
+	}
+	for i := range sent {
+		if sent[i].heard == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// unmarked leaves out what is marked already.
+func (r *relay) unmarked(ctx context.Context, sent []sentRow) ([]sentRow, error) {
+	positions := make([]int64, len(sent))
+	for i := range sent {
+		positions[i] = sent[i].position
+	}
+	marked, err := r.lookup(ctx, markedOf, positions)
+	return slices.DeleteFunc(sent, func(s sentRow) bool { return marked[s.position] != 0 }), err
+}
+
+// insertSent stores where each event went, and without a log how many heard it.
+func (r *relay) insertSent(ctx context.Context, tx Tx, sent []sentRow, now any) error {
+	texts, withHeard := &markMany, r.numbers()
+	if withHeard {
+		texts = &heardMany
+	}
+	args := make([]any, 0, heardColumns*min(len(sent), largestChunk))
 	log, logs := "", any("") // most rows have the log of the row before: one value serves them all
 	return chunks(len(sent), func(text, from, to int) error {
 		args = args[:0]
@@ -78,8 +125,18 @@ func insertSent(ctx context.Context, tx Tx, sent []sentRow, now any) error {
 				log, logs = s.at.Log, s.at.Log
 			}
 			args = append(args, s.position, now, logs, int64(s.at.Partition), s.at.Offset)
+			if withHeard {
+				args = append(args, int64(s.heard))
+			}
 		}
-		_, err := tx.ExecContext(ctx, markMany[text], args...)
+		res, err := tx.ExecContext(ctx, texts[text], args...)
+		if err != nil {
+			return err
+		}
+		n, err := res.RowsAffected()
+		if err == nil && n < int64(to-from) {
+			err = errMarked
+		}
 		return err
 	})
 }

@@ -38,6 +38,8 @@ type Outbox struct {
 	now  func() time.Time
 	pace pace
 	wake chan struct{} // holds one wake at most: a relay that looks finds all there is
+
+	streams []streamKey // told of by WithStream
 }
 
 // Option is a setting of [New].
@@ -67,13 +69,16 @@ func New(ctx context.Context, db *sql.DB, opts ...Option) (*Outbox, error) {
 	if o.keep <= 0 {
 		return nil, fmt.Errorf("outbox: keep is %v; it must be more than 0", o.keep)
 	}
+	if err := checkStreams(o.streams); err != nil {
+		return nil, fmt.Errorf("outbox: %w", err)
+	}
 	if err := o.open(ctx); err != nil {
 		return nil, fmt.Errorf("outbox: %w", err)
 	}
 	return o, nil
 }
 
-// open makes what needs the database: writer and tables.
+// open makes what needs the database: writer, tables, and the rows of streams.
 func (o *Outbox) open(ctx context.Context) error {
 	dialect, err := sqldb.Detect(ctx, o.db)
 	if err != nil {
@@ -87,7 +92,10 @@ func (o *Outbox) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return sqldb.Migrate(ctx, o.db, dialect, files, versionTable)
+	if err := sqldb.Migrate(ctx, o.db, dialect, files, versionTable); err != nil {
+		return err
+	}
+	return o.addStreams(ctx)
 }
 
 // InTx runs fn in a transaction and returns once it is committed; then the relay is woken. It never waits for a

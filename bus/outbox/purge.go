@@ -47,13 +47,15 @@ func (r *relay) oldest(ctx context.Context, after, before int64) (last int64, fo
 	return last, found, err
 }
 
-// purgeStep deletes events and places together, so that neither outlives the other at a crash.
+// purgeStep deletes events, numbers and places together, so that none outlives the others at a crash.
 func (r *relay) purgeStep(ctx context.Context, after, last, before int64) (deleted int64, err error) {
 	err = r.w.InTx(ctx, func(ctx context.Context, tx Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM tidings_outbox WHERE position IN (
-			SELECT position FROM tidings_outbox_sent WHERE position > $1 AND position <= $2 AND sent < $3)`, after, last, before)
-		if err != nil {
-			return err
+		for _, table := range [...]string{"tidings_outbox", "tidings_outbox_seq"} {
+			_, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE position IN (
+				SELECT position FROM tidings_outbox_sent WHERE position > $1 AND position <= $2 AND sent < $3)`, after, last, before)
+			if err != nil {
+				return err
+			}
 		}
 		res, err := tx.ExecContext(ctx,
 			`DELETE FROM tidings_outbox_sent WHERE position > $1 AND position <= $2 AND sent < $3`, after, last, before)

@@ -83,6 +83,7 @@ func (b *batch) scan(rows *sql.Rows, memory *arena) error {
 		b.bad = append(b.bad, badRow{position, err})
 		return nil
 	}
+	e.Seq, e.SeqLog = 0, "" // it is the relay that numbers
 	b.positions = append(b.positions, position)
 	b.topics = append(b.topics, b.topicName(topic))
 	b.events = append(b.events, e)

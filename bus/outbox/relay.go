@@ -33,6 +33,8 @@ type pace struct {
 	maxHeld               int           // keys held back
 	maxSkipped            int           // events that a pass goes past
 
+	beat time.Duration // after the last publishing on a stream, its highest number is repeated
+
 	purgeEvery time.Duration
 	purgeStep  int // rows looked at in one transaction
 }
@@ -47,7 +49,7 @@ func defaultPace() pace {
 		patience: 15 * time.Second, partly: 2 * time.Second, away: 5 * time.Second, grace: time.Second,
 		firstDelay: 250 * time.Millisecond, lastDelay: 5 * time.Second,
 		probe: 16, maxHeld: 10_000, maxSkipped: 100_000,
-		purgeEvery: time.Minute, purgeStep: 500,
+		beat: 5 * time.Second, purgeEvery: time.Minute, purgeStep: 500,
 	}
 }
 
@@ -62,7 +64,7 @@ func defaultPace() pace {
 // See the package documentation for order, repeats and what happens when a key can't be published.
 func (o *Outbox) Relay(ctx context.Context, b bus.Bus) error {
 	defer o.w.Hold()()
-	r := &relay{Outbox: o, bus: b, holder: uuid.NewString(), faults: newDelays(o.pace)}
+	r := newRelay(o, b, uuid.NewString())
 	for {
 		if err := r.acquire(ctx); err != nil {
 			return nil // ctx has ended
@@ -81,16 +83,26 @@ func (o *Outbox) Relay(ctx context.Context, b bus.Bus) error {
 // relay is one call of Relay. One goroutine leads; its helpers touch only what they are handed.
 type relay struct {
 	*Outbox
-	bus    bus.Bus
-	holder string // the name under which it holds the lease
-	lost   context.CancelCauseFunc
+	bus     bus.Bus
+	durable bool   // what the bus says of itself; where it isn't, events are numbered
+	holder  string // the name under which it holds the lease
+	lost    context.CancelCauseFunc
 
 	mu      sync.Mutex
 	renewed time.Time // when the lease was last renewed
 
 	held    *held
+	beats   *beats
 	skipped int                         // events of this pass that belong to keys held back
 	faults  *backoff.ExponentialBackOff // delays after faults of the database
+}
+
+// newRelay makes a relay that does not lead yet.
+func newRelay(o *Outbox, b bus.Bus, holder string) *relay {
+	return &relay{
+		Outbox: o, bus: b, durable: b.Guarantees().Durable, holder: holder, faults: newDelays(o.pace),
+		held: newHeld(o.pace), beats: newBeats(o.pace.beat),
+	}
 }
 
 // newDelays makes growing delays with jitter, for one thing that is tried again.
@@ -110,7 +122,7 @@ func (r *relay) lead(ctx context.Context) error {
 	helpers.Go(func() { r.keepRenewing(ctx) })
 	helpers.Go(func() { r.keepPurging(ctx) })
 	r.log.InfoContext(ctx, "outbox: relaying", "holder", r.holder)
-	r.held = newHeld(r.pace)
+	r.held, r.beats = newHeld(r.pace), newBeats(r.pace.beat)
 	err := r.run(ctx)
 	r.lost(nil)
 	helpers.Wait()
@@ -136,9 +148,13 @@ func (r *relay) run(ctx context.Context) error {
 			sleep(ctx, delay)
 		default:
 			r.faults.Reset()
-			if !more {
-				r.idle(ctx)
+			if more {
+				continue
 			}
+			if err := r.beat(ctx); err != nil {
+				return err
+			}
+			r.idle(ctx)
 		}
 	}
 }
@@ -148,6 +164,9 @@ func (r *relay) run(ctx context.Context) error {
 func (r *relay) idle(ctx context.Context) {
 	wait := r.pace.look
 	if left, some := r.held.next(time.Now()); some && (r.held.nothing || left < wait) {
+		wait = left
+	}
+	if left, some := r.untilBeat(time.Now()); some && left < wait {
 		wait = left
 	}
 	if rest := min(wait, time.Duration(r.skipped)*10*time.Microsecond); rest > 0 {

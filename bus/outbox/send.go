@@ -13,18 +13,36 @@ import (
 type sentRow struct {
 	position int64
 	at       bus.Position
+	heard    int // by how many subscribers; nothing is meant by it on a durable bus
 }
 
-// send publishes a batch, topic by topic, without the keys that are held back. An error is one that ends the relay.
+// send publishes a batch, topic by topic, without the keys that are held back. An error is one of the database, or one
+// that ends the relay.
 func (r *relay) send(ctx context.Context, b *batch) (out outcome, err error) {
 	out.bad = b.bad
 	for _, topic := range distinct(b.topics) {
 		positions, events := r.sendable(b, topic)
-		if err := r.publish(ctx, topic, positions, events, &out); err != nil || ctx.Err() != nil {
+		if err := r.sendTo(ctx, topic, positions, events, &out); err != nil || ctx.Err() != nil {
 			return out, err
 		}
 	}
 	return out, nil
+}
+
+// sendTo publishes events of one topic, with numbers if the bus isn't durable.
+func (r *relay) sendTo(ctx context.Context, topic string, positions []int64, events []bus.Event, out *outcome) error {
+	if !r.numbers() {
+		return r.publish(ctx, topic, positions, events, out)
+	}
+	positions, events = valid(positions, events, out)
+	if len(events) == 0 {
+		return nil
+	}
+	if err := r.number(ctx, topic, positions, events); err != nil {
+		return err
+	}
+	defer r.beats.published(topic, events)
+	return r.publish(ctx, topic, positions, events, out)
 }
 
 // distinct returns each topic once. Mostly there is one.
@@ -130,7 +148,7 @@ func (r *relay) publishContext(ctx context.Context) (context.Context, context.Ca
 func (out *outcome) add(positions []int64, events []bus.Event) {
 	out.sent = slices.Grow(out.sent, len(events))
 	for i := range events {
-		out.sent = append(out.sent, sentRow{positions[i], events[i].At})
+		out.sent = append(out.sent, sentRow{positions[i], events[i].At, events[i].Heard})
 	}
 }
 

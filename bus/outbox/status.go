@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 )
@@ -14,39 +15,65 @@ type Status struct {
 	Oldest time.Time
 	// Sent is the number of events that were ever published from here, those whose rows were purged included.
 	Sent int64
+	// Unheard is how many of these were published while nobody was listening, as far as the bus could say: one with a
+	// log doesn't, for there it does not matter.
+	Unheard int64
 	// LastSent is when that number last grew; zero before the first.
 	LastSent time.Time
 	// Failed is the number of rows that can't be published, ever; they are not among the pending ones.
 	Failed int64
 	// FailedError says why the newest of them can't; empty when there is none.
 	FailedError string
+	// Streams are how far events have been numbered, in order of topic and source: those told of by WithStream, and
+	// those that had an event on a bus that isn't durable.
+	Streams []Stream
 	// Relaying reports whether some process holds the lease of the relay. A process that was killed holds it for
 	// three seconds more.
 	Relaying bool
 }
 
-// All in one statement, so that the numbers are of one moment.
+// All in one statement, so that the numbers are of one moment: a row for each stream, or one where there is none.
 const statusQuery = `SELECT
 	(SELECT count(*) FROM tidings_outbox_unsent),
 	coalesce((SELECT created FROM tidings_outbox WHERE position = (SELECT min(position) FROM tidings_outbox_unsent)), 0),
 	(SELECT count(*) FROM tidings_outbox_failed),
 	coalesce((SELECT error FROM tidings_outbox_failed ORDER BY position DESC LIMIT 1), ''),
-	sent, last, holder, until
-FROM tidings_outbox_relay WHERE id = 1`
+	sent, unheard, last, holder, until,
+	coalesce(topic, ''), coalesce(source, ''), coalesce(log, ''), coalesce(seq, 0)
+FROM tidings_outbox_relay LEFT JOIN tidings_outbox_stream ON true WHERE id = 1 ORDER BY topic, source`
 
 // Status asks the database how the outbox stands, whichever process runs the relay.
 func (o *Outbox) Status(ctx context.Context) (Status, error) {
-	var s Status
-	var oldest, last, until int64
-	var holder string
-	err := o.db.QueryRowContext(ctx, statusQuery).Scan(
-		&s.Pending, &oldest, &s.Failed, &s.FailedError, &s.Sent, &last, &holder, &until)
+	rows, err := o.db.QueryContext(ctx, statusQuery)
 	if err != nil {
 		return Status{}, fmt.Errorf("outbox: status: %w", err)
 	}
+	defer rows.Close()
+	var s Status
+	for rows.Next() {
+		if err := o.scanStatus(rows, &s); err != nil {
+			return Status{}, fmt.Errorf("outbox: status: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return Status{}, fmt.Errorf("outbox: status: %w", err)
+	}
+	return s, nil
+}
+
+// scanStatus reads a row: the same in each but for the stream.
+func (o *Outbox) scanStatus(rows *sql.Rows, s *Status) error {
+	var oldest, last, until int64
+	var holder string
+	var of Stream
+	err := rows.Scan(&s.Pending, &oldest, &s.Failed, &s.FailedError, &s.Sent, &s.Unheard, &last, &holder, &until,
+		&of.Topic, &of.Source, &of.SeqLog, &of.Seq)
 	s.Oldest, s.LastSent = fromMicro(oldest), fromMicro(last)
 	s.Relaying = holder != "" && until > o.now().UnixMicro()
-	return s, nil
+	if of.Topic != "" {
+		s.Streams = append(s.Streams, of)
+	}
+	return err
 }
 
 // fromMicro reads a time of the tables; 0 is none.
