@@ -24,8 +24,8 @@ func ParseEnvelope(b []byte) (Event, error) {
 	return p.e, nil
 }
 
-// ErrNotEvent is wrapped by every error of [ParseEnvelope].
-var ErrNotEvent = errors.New("not a CloudEvent in protobuf format")
+// ErrNotEvent is wrapped by every error of [ParseEnvelope] and [ParseAttributes].
+var ErrNotEvent = errors.New("not a CloudEvent")
 
 func notEvent(why error) error { return fmt.Errorf("bus: %w: %w", ErrNotEvent, why) }
 

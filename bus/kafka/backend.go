@@ -13,9 +13,12 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 )
 
+// scheme is what addresses begin with.
+const scheme = "kafka"
+
 // Backend answers to kafka:// URLs; pass it to [bus.Open].
 func Backend() bus.Backend {
-	return bus.Backend{Schemes: []string{"kafka"}, Open: open}
+	return bus.Backend{Schemes: []string{scheme}, Open: open}
 }
 
 // connection is a bus.Bus over one Kafka cluster. It has three kinds of client, which connect when they are needed:

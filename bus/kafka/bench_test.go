@@ -35,31 +35,46 @@ func benchEvents(n int) []bus.Event {
 }
 
 // record is what the raw client sends: the same bytes, made beforehand.
-type record struct{ key, value []byte }
-
-func benchRecords(all []bus.Event, bare bool) []record {
-	records := make([]record, len(all))
-	for i := range all {
-		records[i] = record{[]byte(all[i].Key), all[i].Data}
-		if !bare {
-			records[i].value = all[i].AppendEnvelope(nil)
-		}
-	}
-	return records
+type record struct {
+	key, value []byte
+	headers    []ck.Header
 }
 
-func header(bare bool) []ck.Header {
-	if bare {
-		return nil
+// What a record of the raw client holds.
+const (
+	bare       = "bare" // key and data
+	structured = "structured"
+	binary     = "binary"
+)
+
+func benchRecords(all []bus.Event, mode string) []record {
+	records := make([]record, len(all))
+	for i := range all {
+		r := record{key: []byte(all[i].Key), value: all[i].Data}
+		switch mode {
+		case structured:
+			r.value = all[i].AppendEnvelope(nil)
+			r.headers = []ck.Header{{Key: "content-type", Value: []byte(bus.TypeEnvelope)}}
+		case binary:
+			attrs, _ := all[i].AppendAttributes(nil, nil)
+			for _, a := range attrs {
+				name := "ce_" + a.Name
+				if a.Name == "datacontenttype" {
+					name = "content-type"
+				}
+				r.headers = append(r.headers, ck.Header{Key: name, Value: a.Value})
+			}
+		}
+		records[i] = r
 	}
-	return []ck.Header{{Key: "content-type", Value: []byte(bus.TypeEnvelope)}}
+	return records
 }
 
 func hostPort(url string) string { return strings.TrimPrefix(url, "kafka://") }
 
 // rawPublish publishes batches with the client as it comes, with its best settings: one shared channel of reports
 // without the messages' fields, no opaque, and waits for each batch by counting.
-func rawPublish(b *testing.B, addr, topic string, records []record, bare bool, rounds int) time.Duration {
+func rawPublish(b *testing.B, addr, topic string, records []record, rounds int) time.Duration {
 	p, err := ck.NewProducer(&ck.ConfigMap{
 		"bootstrap.servers": addr, "acks": "all", "enable.idempotence": true, "linger.ms": 0,
 		"partitioner": "murmur2_random", "go.delivery.report.fields": "none", "enable.metrics.push": false,
@@ -68,11 +83,10 @@ func rawPublish(b *testing.B, addr, topic string, records []record, bare bool, r
 		b.Fatal(err)
 	}
 	defer p.Close()
-	headers := header(bare)
 	once := func() {
 		for i := range records {
 			msg := &ck.Message{TopicPartition: ck.TopicPartition{Topic: &topic, Partition: ck.PartitionAny},
-				Key: records[i].key, Value: records[i].value, Headers: headers}
+				Key: records[i].key, Value: records[i].value, Headers: records[i].headers}
 			if err := p.Produce(msg, nil); err != nil {
 				b.Fatal(err)
 			}
@@ -136,16 +150,21 @@ func median(durations []time.Duration) time.Duration {
 
 // BenchmarkPublish publishes acknowledged batches. "of-raw" is the rate as a part of the raw client's that sends
 // the same records, made beforehand; "of-bare" as a part of its rate with nothing but key and data.
-func BenchmarkPublish(b *testing.B) {
+func BenchmarkPublish(b *testing.B) { benchPublish(b, structured) }
+
+// BenchmarkPublishBinary is BenchmarkPublish in binary mode, for the raw client too: the same eight headers.
+func BenchmarkPublishBinary(b *testing.B) { benchPublish(b, binary) }
+
+func benchPublish(b *testing.B, mode string) {
 	url := brokerURL(b)
-	bb := open(b, url)
+	bb := open(b, url, "mode="+mode)
 	all := benchEvents(benchBatch)
 	topics := []string{unique(b, "topic"), unique(b, "topic"), unique(b, "topic")}
 	for _, topic := range topics {
 		publish(b, bb, topic, all...)
 	}
 	const rounds, turns = 40, 5
-	var own, raw, bare []time.Duration
+	var own, raw, least []time.Duration
 	for b.Loop() {
 		for range turns {
 			start := time.Now()
@@ -153,45 +172,50 @@ func BenchmarkPublish(b *testing.B) {
 				publish(b, bb, topics[0], all...)
 			}
 			own = append(own, time.Since(start))
-			raw = append(raw, rawPublish(b, hostPort(url), topics[1], benchRecords(all, false), false, rounds))
-			bare = append(bare, rawPublish(b, hostPort(url), topics[2], benchRecords(all, true), true, rounds))
+			raw = append(raw, rawPublish(b, hostPort(url), topics[1], benchRecords(all, mode), rounds))
+			least = append(least, rawPublish(b, hostPort(url), topics[2], benchRecords(all, bare), rounds))
 		}
 	}
-	report(b, rounds*benchBatch, own, raw, bare)
+	report(b, rounds*benchBatch, own, raw, least)
 }
 
-func report(b *testing.B, n int, own, raw, bare []time.Duration) {
+func report(b *testing.B, n int, own, raw, least []time.Duration) {
 	rate := func(d []time.Duration) float64 { return float64(n) / median(d).Seconds() }
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(rate(own), "events/s")
 	b.ReportMetric(rate(raw), "raw/s")
-	b.ReportMetric(rate(bare), "bare/s")
+	b.ReportMetric(rate(least), "bare/s")
 	b.ReportMetric(rate(own)/rate(raw), "of-raw")
-	b.ReportMetric(rate(own)/rate(bare), "of-bare")
+	b.ReportMetric(rate(own)/rate(least), "of-bare")
 }
 
 // BenchmarkConsume delivers events to a handler that does nothing. "of-raw" and "of-bare" are as in
 // BenchmarkPublish.
-func BenchmarkConsume(b *testing.B) {
+func BenchmarkConsume(b *testing.B) { benchConsume(b, structured) }
+
+// BenchmarkConsumeBinary is BenchmarkConsume in binary mode. The raw client makes headers of what it reads, and no more.
+func BenchmarkConsumeBinary(b *testing.B) { benchConsume(b, binary) }
+
+func benchConsume(b *testing.B, mode string) {
 	url := brokerURL(b)
-	bb := open(b, url)
+	bb := open(b, url, "mode="+mode)
 	all := benchEvents(benchBatch)
 	topic, bareTopic := unique(b, "topic"), unique(b, "topic")
 	publish(b, bb, bareTopic, all...)
 	for range benchTotal / benchBatch {
 		publish(b, bb, topic, all...)
 	}
-	rawPublish(b, hostPort(url), bareTopic, benchRecords(all, true), true, benchTotal/benchBatch)
+	rawPublish(b, hostPort(url), bareTopic, benchRecords(all, bare), benchTotal/benchBatch)
 	const turns = 5
-	var own, raw, bare []time.Duration
+	var own, raw, least []time.Duration
 	for b.Loop() {
 		for range turns {
 			own = append(own, consume(b, bb, topic, benchTotal))
 			raw = append(raw, rawConsume(b, hostPort(url), topic, benchTotal))
-			bare = append(bare, rawConsume(b, hostPort(url), bareTopic, benchTotal))
+			least = append(least, rawConsume(b, hostPort(url), bareTopic, benchTotal))
 		}
 	}
-	report(b, benchTotal, own, raw, bare)
+	report(b, benchTotal, own, raw, least)
 }
 
 // consume reads n events with a group of its own, and returns the time from the first to the last.

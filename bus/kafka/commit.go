@@ -51,7 +51,7 @@ func (s *session) commit() {
 	case errors.As(err, &e) && e.Code() == ck.ErrState:
 		// They were taken away at this moment; their new reader commits.
 	default:
-		s.queue.unsettle(done)
+		s.queue.unsettle()
 		s.c.throttle.Log(slog.LevelDebug, "commit "+s.sub.Group, "offsets can't be committed", "group", s.sub.Group, "err", err)
 	}
 }

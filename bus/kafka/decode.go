@@ -4,29 +4,36 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"strings"
+	"unicode/utf8"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/tidings-dev/tidings/bus"
 )
 
-var errNoContentType = errors.New("the record has no " + headerContentType + " header, so it is not a CloudEvent")
-
-// decode reads an event from a record, whoever published it, into e. Where it can't, the event's Err says why, and
-// the event holds the record as it came. At is the caller's to fill in.
-//
-// Binary mode, with the attributes in ce_ headers, belongs here too: it is told by a ce_specversion header.
+// decode reads an event from a record, whoever published it and in whichever mode, into e. Where it can't, the
+// event's Err says why, and the event holds the record as it came. At is the caller's to fill in.
 func decode(m *ck.Message, e *bus.Event) {
-	kind := contentType(m.Headers)
-	if kind != bus.TypeEnvelope { // parameters are rare, and parsing them is slow
-		if err := checkContentType(kind); err != nil {
-			*e = undecoded(m, err)
-			return
-		}
-	}
 	var err error
-	if *e, err = bus.ParseEnvelope(m.Value); err != nil {
-		*e = undecoded(m, err)
+	if kind := contentType(m.Headers); string(kind) == bus.TypeEnvelope { // without the parsing, which is slow
+		*e, err = bus.ParseEnvelope(m.Value)
+	} else {
+		*e, err = decodeOther(m, kind)
 	}
+	if err != nil {
+		*e = undecoded(m, err)
+	} else if e.Key == "" && utf8.Valid(m.Key) {
+		// Others need no subject. What the record is about is then what its partition was chosen by.
+		e.Key = string(m.Key)
+	}
+}
+
+// decodeOther reads what Tidings doesn't write by default.
+func decodeOther(m *ck.Message, kind []byte) (bus.Event, error) {
+	if isFormat(kind) {
+		return structured(m.Value, string(kind))
+	}
+	return binary(m)
 }
 
 // undecoded is the event for a record that is none.
@@ -34,30 +41,36 @@ func undecoded(m *ck.Message, err error) bus.Event {
 	return bus.Event{Key: string(m.Key), Data: m.Value, Err: err}
 }
 
-// contentType returns the header's value, "" when there is none.
-func contentType(headers []ck.Header) string {
-	for i := range headers {
-		if headers[i].Key == headerContentType {
-			if string(headers[i].Value) == bus.TypeEnvelope {
-				return bus.TypeEnvelope // no allocation
-			}
-			return string(headers[i].Value)
-		}
-	}
-	return ""
+// formats is what the media types of all event formats begin with, those for batches too. A record of one is in
+// structured mode, whatever other headers it has.
+const formats = "application/cloudevents"
+
+// isFormat reports whether a content-type names an event format.
+func isFormat(kind []byte) bool {
+	return len(kind) >= len(formats) && strings.EqualFold(string(kind[:len(formats)]), formats)
 }
 
-// checkContentType takes the media type with parameters, too.
-func checkContentType(kind string) error {
-	if kind == "" {
-		return errNoContentType
-	}
+// structured reads a record whose media type has parameters, or is that of a format which we don't know.
+func structured(value []byte, kind string) (bus.Event, error) {
 	media, _, err := mime.ParseMediaType(kind)
 	if err != nil {
-		return fmt.Errorf("%s %.64q can't be read: %w", headerContentType, kind, err)
+		return bus.Event{}, fmt.Errorf("%s %.64q can't be read: %w", headerContentType, kind, err)
 	}
 	if media != bus.TypeEnvelope {
-		return fmt.Errorf("%s is %.64q; this program reads %s", headerContentType, media, bus.TypeEnvelope)
+		return bus.Event{}, fmt.Errorf("%s is %.64q; of CloudEvents' formats this program reads %s only",
+			headerContentType, media, bus.TypeEnvelope)
 	}
-	return nil
+	return bus.ParseEnvelope(value)
+}
+
+var errNoEvent = errors.New("the record has neither a " + headerContentType + " of CloudEvents nor a " +
+	headerSpecVersion + " header, so it is not a CloudEvent")
+
+// binary reads a record in binary mode.
+func binary(m *ck.Message) (bus.Event, error) {
+	if !hasSpecVersion(m.Headers) {
+		return bus.Event{}, errNoEvent
+	}
+	var scratch [16]bus.Attribute
+	return bus.ParseAttributes(appendAttributes(scratch[:0], m.Headers), m.Value)
 }

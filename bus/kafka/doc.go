@@ -22,6 +22,26 @@
 // Groups: Kafka's own, by the newer protocol (KIP-848) where every broker offers it, else classic with
 // cooperative-sticky assignment. Which one is logged.
 //
+// # Records
+//
+// A record is a CloudEvent by CloudEvents' binding for Kafka, in one of its two modes. Both are read, side by side on
+// one topic; the parameter mode says which is written. An event is the same one in either.
+//
+//   - structured: one header, content-type application/cloudevents+protobuf, and the whole event in the value. It is
+//     the faster one, for each header costs the client time.
+//   - binary: the data is the value as it came, content-type says its media type, and every other attribute is a
+//     header of its own: ce_id, ce_source, ce_subject and so on, in UTF-8 without any escaping. Programs that know
+//     nothing of CloudEvents read the data; those that do need no Protobuf for the rest. No data is an empty value and
+//     never a null one, which would be a tombstone. Header names are read in any case.
+//
+// The record's key is the event's Key, which travels as the attribute subject too. Others may publish without a
+// subject: then Key is the record's key, if that is UTF-8. Where the two differ Key is the subject, and how events
+// with that subject are ordered is up to how their publisher chose partitions.
+//
+// Everything else is delivered as an event with Err: a record without content-type and ce_specversion, another version
+// of CloudEvents, an attribute that is missing, malformed or there twice with two values, and CloudEvents' other
+// formats (application/cloudevents+json) and batches, whose media type Err names.
+//
 // # Delivery
 //
 // An event is delivered at least once. With Subscription.Resume the reader's own database says where to read on, at
@@ -37,6 +57,7 @@
 // # Parameters
 //
 //	acks                all (default) or 1
+//	mode                structured (default) or binary: how events are written, see above
 //	linger              how long to wait for more events to send together; default 0
 //	partitions          of topics that are made; default 12
 //	replication         of topics that are made; default is the broker's

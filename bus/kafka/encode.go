@@ -5,31 +5,51 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 )
 
-// headerContentType says what a record holds, in CloudEvents' binding for Kafka.
-const headerContentType = "content-type"
-
-// encoder makes records of events, in CloudEvents' structured mode. It is for one goroutine: librdkafka copies each
+// encoder makes records of events, in one of CloudEvents' two modes. It is for one goroutine: librdkafka copies each
 // record when it takes it, so all are made in the same memory.
 type encoder struct {
-	msg ck.Message
-	buf []byte
+	msg   ck.Message
+	buf   []byte
+	attrs []bus.Attribute // nil in structured mode
 }
 
 // newEncoder makes records for a topic; which partition is librdkafka's choice, by the key.
-func newEncoder(topic string) *encoder {
-	return &encoder{msg: ck.Message{
+func newEncoder(topic, mode string) *encoder {
+	c := &encoder{msg: ck.Message{
 		TopicPartition: ck.TopicPartition{Topic: &topic, Partition: ck.PartitionAny},
-		Headers:        []ck.Header{{Key: headerContentType, Value: []byte(bus.TypeEnvelope)}},
 	}}
+	if mode == modeBinary {
+		c.attrs = make([]bus.Attribute, 0, 16)
+		c.msg.Headers = make([]ck.Header, 0, 16)
+	} else {
+		c.msg.Headers = []ck.Header{{Key: headerContentType, Value: []byte(bus.TypeEnvelope)}}
+	}
+	return c
 }
 
 // encode returns the record of e, which is valid until the next call. The record has no time: the broker's own
 // counts.
 func (c *encoder) encode(e *bus.Event) *ck.Message {
 	c.buf = append(c.buf[:0], e.Key...)
-	c.buf = e.AppendEnvelope(c.buf)
+	if c.attrs != nil {
+		c.binary(e)
+	} else {
+		c.buf = e.AppendEnvelope(c.buf)
+		c.msg.Value = c.buf[len(e.Key):]
+	}
 	c.msg.Key = c.buf[:len(e.Key):len(e.Key)]
-	c.msg.Value = c.buf[len(e.Key):]
 	c.msg.Opaque = e
 	return &c.msg
+}
+
+// binary makes headers of the attributes, and the data is the value.
+//
+// An event without data would have a null value, which a topic that is compacted takes for the deletion of all that
+// its key has. But no data is what an empty message encodes to. So the value is empty then, and never null.
+func (c *encoder) binary(e *bus.Event) {
+	c.attrs, c.buf = e.AppendAttributes(c.attrs[:0], c.buf)
+	c.msg.Headers = appendHeaders(c.msg.Headers[:0], c.attrs)
+	if c.msg.Value = e.Data; e.Data == nil {
+		c.msg.Value = []byte{}
+	}
 }

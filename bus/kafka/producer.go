@@ -18,6 +18,7 @@ const retireTime = 5 * time.Second
 // producer is one librdkafka producer, which is used until it fails for good. All calls share it.
 type producer struct {
 	kp   *ck.Producer
+	mode string // of the records: modeStructured or modeBinary
 	logs *librdkafkaLogs
 	log  *throttle
 
@@ -36,7 +37,7 @@ func newProducer(s settings, log *throttle) (*producer, error) {
 		logs.stop()
 		return nil, fmt.Errorf("producer: %w", err)
 	}
-	return &producer{kp: kp, logs: logs, log: log, gone: make(chan struct{})}, nil
+	return &producer{kp: kp, mode: s.mode, logs: logs, log: log, gone: make(chan struct{})}, nil
 }
 
 // watch hears what concerns no single event, and returns a fatal error, or nil once the producer was closed.

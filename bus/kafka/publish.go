@@ -43,7 +43,7 @@ func publish(ctx context.Context, p *producer, ts *topics, t topic, events []bus
 // send hands events to the producer, in order. At the first that can't be sent it stops, so that nothing of its
 // key follows without it.
 func (c *publishing) send(ctx context.Context) {
-	enc := newEncoder(c.topic.name)
+	enc := newEncoder(c.topic.name, c.p.mode)
 	for i := range c.events {
 		c.events[i].At = bus.Position{} // what stays so was not acknowledged
 	}

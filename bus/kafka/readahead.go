@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -35,6 +36,9 @@ type readAhead struct {
 	hand    *inHand
 	closed  bool
 	done    map[*part]int64 // handled up to here and not yet committed at the broker
+	// committing is what the committer has taken of done: it comes back when it can't be committed, but for what has
+	// been left meanwhile.
+	committing map[*part]int64
 }
 
 // inHand is a delivery that is being handled.
@@ -247,26 +251,30 @@ func (q *readAhead) settled() map[*part]int64 {
 	defer q.mu.Unlock()
 	done := q.done
 	q.done = make(map[*part]int64)
+	q.committing = maps.Clone(done)
 	return done
 }
 
-// unsettle takes back settled: it could not be committed.
-func (q *readAhead) unsettle(done map[*part]int64) {
+// unsettle takes back the last settled: it could not be committed. A commit may take long to fail, and what was given
+// up since stays out: its offset would be committed over that of its new reader, who is further.
+func (q *readAhead) unsettle() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for p, next := range done {
+	for p, next := range q.committing {
 		if _, newer := q.done[p]; !newer {
 			q.done[p] = next
 		}
 	}
+	q.committing = nil
 }
 
-// leave forgets what could not be committed of partitions that are another member's now.
+// leave forgets what could not be committed of partitions that are another member's now, or are read from elsewhere.
 func (q *readAhead) leave(parts []*part) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, p := range parts {
 		delete(q.done, p)
+		delete(q.committing, p)
 	}
 }
 

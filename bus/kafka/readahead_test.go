@@ -127,12 +127,31 @@ func TestWhatIsHandledIsSettledButForWhatIsReadAgain(t *testing.T) {
 	}
 	expect(t, q.take(t.Context()), "t0[2,4) 0/2 0/3 ")
 	q.finish(q.hand)
-	done := q.settled()
-	done[b] = 9
-	q.unsettle(done)
+	q.done[b] = 9
+	q.settled()
+	q.unsettle()
 	q.leave([]*part{b})
 	if done := q.settled(); len(done) != 1 || done[a] != 4 {
 		t.Errorf("settled %v", done)
+	}
+}
+
+// The new reader of a partition commits; an old offset over its own would have the next one read all again.
+func TestACommitThatFailsLateDoesNotBringBackWhatWasGivenUp(t *testing.T) {
+	q := newReadAhead(100)
+	a, b, c := newPart("t", 0), newPart("t", 1), newPart("t", 2)
+	q.put(fillBatch(q, 2, a, b, c))
+	q.finish(q.take(t.Context()))
+	inFlight := q.settled()
+	q.leave([]*part{b})       // given up while the broker doesn't answer
+	q.put(fillBatch(q, 1, c)) // handled further meanwhile
+	q.finish(q.take(t.Context()))
+	if len(offsetsOf(inFlight)) != 3 {
+		t.Errorf("what is being committed has changed: %v", inFlight)
+	}
+	q.unsettle()
+	if done := q.settled(); len(done) != 2 || done[a] != 2 || done[c] != 3 {
+		t.Errorf("to be committed again: %v", done)
 	}
 }
 

@@ -20,6 +20,7 @@ const PasswordEnv = "TIDINGS_KAFKA_PASSWORD"
 // Names of the URL's parameters. Those that librdkafka and the JVM client have too are called what they are there.
 const (
 	paramAcks          = "acks"
+	paramMode          = "mode"
 	paramPartitions    = "partitions"
 	paramReplication   = "replication"
 	paramLinger        = "linger"
@@ -41,12 +42,19 @@ const (
 	protocolClassic  = "classic"
 )
 
+// Values of mode: how CloudEvents calls the two ways to make a record of an event.
+const (
+	modeStructured = "structured"
+	modeBinary     = "binary"
+)
+
 // settings is what the URL says, checked and with its defaults filled in.
 type settings struct {
 	brokers       []string // host:port
 	acks          string
-	partitions    int // of topics that are made, like replication
-	replication   int // -1 is the broker's default
+	mode          string // of what is published; both are read
+	partitions    int    // of topics that are made, like replication
+	replication   int    // -1 is the broker's default
 	linger        time.Duration
 	clientID      string
 	groupProtocol string
@@ -63,7 +71,7 @@ type settings struct {
 // parseSettings checks all of u and names every fault that it finds. What it accepts librdkafka accepts too, so that
 // no setting fails later, when the first event is to be sent.
 func parseSettings(u *url.URL) (settings, error) {
-	params, err := bus.ParseParams(u, paramAcks, paramPartitions, paramReplication, paramLinger, paramClientID,
+	params, err := bus.ParseParams(u, paramAcks, paramMode, paramPartitions, paramReplication, paramLinger, paramClientID,
 		paramGroupProtocol, paramPollInterval, paramDrain, paramSecurity, paramMechanism, paramUsername,
 		paramPasswordFile, paramCA)
 	if err != nil {
@@ -73,6 +81,7 @@ func parseSettings(u *url.URL) (settings, error) {
 	s := settings{
 		brokers:       p.brokers(u),
 		acks:          p.oneOf(paramAcks, "all", "1"),
+		mode:          p.oneOf(paramMode, modeStructured, modeBinary),
 		partitions:    p.number(paramPartitions, 12, 1, 10_000),
 		replication:   p.number(paramReplication, -1, 1, 100),
 		linger:        p.duration(paramLinger, 0, 0, 10*time.Second),
@@ -241,9 +250,9 @@ func (s settings) tls() bool { return strings.HasSuffix(s.security, "ssl") }
 func (s settings) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "brokers=%s acks=%s linger=%v partitions=%d replication=%s group.protocol=%s "+
-		"max.poll.interval=%v drain=%v client.id=%s security.protocol=%s",
+		"max.poll.interval=%v drain=%v client.id=%s security.protocol=%s mode=%s",
 		strings.Join(s.brokers, ","), s.acks, s.linger, s.partitions, s.replicas(), s.groupProtocol,
-		s.pollInterval, s.drain, s.clientID, s.security)
+		s.pollInterval, s.drain, s.clientID, s.security, s.mode)
 	if s.mechanism != "" {
 		fmt.Fprintf(&b, " sasl.mechanism=%s sasl.username=%s sasl.password=(from %s)", s.mechanism, s.username, s.passwordFrom)
 	}

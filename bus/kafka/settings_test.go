@@ -18,6 +18,7 @@ func TestAWrongAddressNamesItsFaultAndTheMend(t *testing.T) {
 		"kafka://h:9092?ack=1":                 `bus: kafka://h:9092?ack=1: unknown parameter "ack"; did you mean "acks"?`,
 		"kafka://h:9092?acks=2":                `parameter "acks" is "2"; it can be all, 1`,
 		"kafka://h:9092?acks=all&acks=1":       `parameter "acks" stands there 2 times`,
+		"kafka://h:9092?mode=text":             `parameter "mode" is "text"; it can be structured, binary`,
 		"kafka://":                             `no broker; write kafka://host:9092`,
 		"kafka:h:9092":                         `no broker; write kafka://host:9092`,
 		"kafka://h/topic":                      `the path "/topic" means nothing here`,
@@ -65,6 +66,8 @@ func TestOpenLogsTheEffectiveSettingsAndNoSecret(t *testing.T) {
 	}
 	for _, c := range []struct{ env, params, want string }{
 		{"", "", "brokers=a:9092,b:1234 acks=all linger=0s partitions=12 replication=broker's default group.protocol=auto"},
+		{"", "", "security.protocol=plaintext mode=structured"},
+		{"", "?mode=Binary", "mode=binary"},
 		{"", "?acks=1&linger=5&partitions=3&replication=2&client.id=me", "acks=1 linger=5ms partitions=3 replication=2"},
 		{"hunter2", "?security.protocol=sasl_plaintext&sasl.username=me", "sasl.mechanism=SCRAM-SHA-512 sasl.username=me sasl.password=(from TIDINGS_KAFKA_PASSWORD)"},
 		{"", "?security.protocol=SASL_PLAINTEXT&sasl.username=me&sasl.mechanism=plain&sasl.password.file=" + secret, "sasl.mechanism=PLAIN sasl.username=me sasl.password=(from file " + secret},
