@@ -199,7 +199,9 @@ func (c *collector) handle(_ context.Context, d bus.Delivery) error {
 func (c *collector) add(d bus.Delivery) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.deliveries = append(c.deliveries, bus.Delivery{Events: slices.Clone(d.Events), Ranges: slices.Clone(d.Ranges)})
+	c.deliveries = append(c.deliveries, bus.Delivery{
+		Events: slices.Clone(d.Events), Ranges: slices.Clone(d.Ranges), Heartbeats: slices.Clone(d.Heartbeats),
+	})
 }
 
 // all are the deliveries as they came, repeats included.

@@ -5,5 +5,5 @@
 // They are no substitute for the real thing where events must not be lost: there is one copy of the log, on the
 // disk of one machine, behind no password, and the broker goes down with the process. They listen on loopback only.
 //
-// There is one file a broker: kafka.go.
+// There is one file a broker: kafka.go, redis.go.
 package embedded

@@ -1,0 +1,144 @@
+package redis
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/tidings-dev/tidings/bus"
+)
+
+// counting is a queue that counts what it drops.
+func counting(limit int) (*queue, *[2]int) {
+	n := &[2]int{} // at the end, for want of room
+	return newQueue(limit, func(_ string, full bool) {
+		if full {
+			n[1]++
+		} else {
+			n[0]++
+		}
+	}), n
+}
+
+func messages(from, to, size int) []message {
+	var all []message
+	for i := from; i < to; i++ {
+		all = append(all, message{"topic", fmt.Sprintf("%0*d", size, i)})
+	}
+	return all
+}
+
+func TestAQueueGivesBackWhatItTookInOrder(t *testing.T) {
+	q, dropped := counting(1 << 20)
+	q.push(messages(0, 1000, 10))
+	var got []message
+	for len(got) < 1000 {
+		<-q.filled
+		got = q.take(got, 7)
+	}
+	for i, m := range got {
+		if m != messages(i, i+1, 10)[0] {
+			t.Fatalf("message %d is %+v", i, m)
+		}
+	}
+	if *dropped != [2]int{} || q.bytes != 0 {
+		t.Errorf("%v were dropped, %d bytes are left", *dropped, q.bytes)
+	}
+}
+
+func TestAFullQueueDropsTheOldest(t *testing.T) {
+	const size = 1000
+	q, dropped := counting(10 * (size + messageBytes))
+	q.push(messages(0, 25, size))
+	got := q.take(nil, 100)
+	if len(got) != 10 || got[0] != messages(15, 16, size)[0] || dropped[1] != 15 {
+		t.Errorf("%d are left, the first is %.10q…, %d were dropped", len(got), got[0].payload, dropped[1])
+	}
+}
+
+func TestAQueueHoldsAMessageThatIsLargerThanIt(t *testing.T) {
+	q, dropped := counting(1000)
+	q.push(messages(0, 3, 10))
+	q.push(messages(3, 4, 5000))
+	if got := q.take(nil, 100); len(got) != 1 || dropped[1] != 3 {
+		t.Errorf("%d are left, %d were dropped", len(got), dropped[1])
+	}
+	q.push(messages(4, 5, 10))
+	if got := q.take(nil, 100); len(got) != 1 || dropped[1] != 3 {
+		t.Errorf("%d are left, %d were dropped", len(got), dropped[1])
+	}
+}
+
+// Whatever the order of things, each message is taken or counted, and the room is never exceeded.
+func TestAQueueLosesNothingUncounted(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		q, dropped := counting(20_000)
+		pushed, taken, last := 0, 0, -1
+		for range 300 {
+			if r.IntN(2) == 0 {
+				n := r.IntN(40)
+				q.push(messages(pushed, pushed+n, 5+r.IntN(500)))
+				pushed += n
+			} else {
+				for _, m := range q.take(nil, r.IntN(60)) {
+					var i int
+					if _, err := fmt.Sscanf(strings.TrimLeft(m.payload, "0")+" ", "%d", &i); err != nil && strings.Trim(m.payload, "0") != "" {
+						t.Fatal(err)
+					}
+					if i <= last && last >= 0 {
+						t.Fatalf("seed %d: %d came after %d", seed, i, last)
+					}
+					last = i
+					taken++
+				}
+			}
+			if q.bytes > q.limit {
+				t.Fatalf("seed %d: %d bytes are held", seed, q.bytes)
+			}
+		}
+		held := len(q.items) - q.head
+		if pushed != taken+dropped[1]+held {
+			t.Fatalf("seed %d: %d pushed, %d taken, %d dropped, %d held", seed, pushed, taken, dropped[1], held)
+		}
+		if q.discard(); dropped[0] != held || q.bytes != 0 {
+			t.Fatalf("seed %d: %d held, %d counted at the end, %d bytes left", seed, held, dropped[0], q.bytes)
+		}
+	}
+}
+
+func TestHeartbeatsAreDroppedUncounted(t *testing.T) {
+	q, dropped := counting(3000)
+	beat, err := bus.Heartbeat{Topic: "topic", Source: "/s"}.Event()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.push([]message{{"topic", string(beat.AppendEnvelope(nil))}, {"topic", "not a " + bus.TypeHeartbeat}})
+	q.push(messages(0, 1, 2700))
+	if dropped[1] != 1 {
+		t.Errorf("%d were counted", dropped[1])
+	}
+}
+
+func TestAClosedQueueIsOverOnceItIsEmpty(t *testing.T) {
+	q, _ := counting(1000)
+	q.push(messages(0, 1, 1))
+	q.close()
+	if q.over() {
+		t.Error("it is over before it is empty")
+	}
+	if got := q.take(nil, 10); len(got) != 1 || !q.over() {
+		t.Errorf("%d taken, over: %v", len(got), q.over())
+	}
+}
+
+func BenchmarkQueue(b *testing.B) {
+	q, _ := counting(64 << 20)
+	came := messages(0, 150, 400)
+	var got []message
+	for b.Loop() {
+		q.push(came)
+		got = q.take(got[:0], 1000)
+	}
+}
