@@ -2,6 +2,7 @@ package sqldb
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,11 @@ import (
 
 // BenchmarkInTx is transactions of one insert with full synchronisation, by many writers at once.
 func BenchmarkInTx(b *testing.B) {
+	b.Run("sqlite", func(b *testing.B) { benchmarkInTx(b, openDB) })
+	b.Run("postgres", func(b *testing.B) { benchmarkInTx(b, openPostgres) })
+}
+
+func benchmarkInTx(b *testing.B, openDB func(testing.TB) *sql.DB) {
 	for _, writers := range []int{1, 8, 64, 256} {
 		b.Run(fmt.Sprint("writers=", writers), func(b *testing.B) {
 			db := openDB(b)

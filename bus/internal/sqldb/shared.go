@@ -130,19 +130,6 @@ func (c *conn) finish(first *request) error {
 	return nil
 }
 
-// lostBy is the error for all who shared a transaction that the database ended at the error cause.
-func lostBy(cause error) error {
-	return fmt.Errorf("%w: the database ended the transaction: %w", ErrNotCommitted, orErr(cause, errors.New("no error was given")))
-}
-
-// orErr is err, or another error where there is none.
-func orErr(err, otherwise error) error {
-	if err == nil {
-		return otherwise
-	}
-	return err
-}
-
 // inside is the context that fn gets: see [Writer.InTx].
 type inside struct {
 	context.Context

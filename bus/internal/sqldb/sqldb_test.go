@@ -31,7 +31,7 @@ func openFile(t testing.TB, file string) *sql.DB {
 
 func newWriter(t testing.TB, db *sql.DB) *Writer {
 	t.Helper()
-	w, err := NewWriter(db)
+	w, err := Open(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,14 +99,32 @@ func TestValuesNumbersTheParametersOfEachRow(t *testing.T) {
 }
 
 func TestDetectAsksTheDatabase(t *testing.T) {
-	d, err := Detect(t.Context(), openDB(t))
-	if err != nil || d != SQLite {
-		t.Fatalf("Detect = %q, %v", d, err)
+	for name, c := range map[string]struct {
+		open      func(testing.TB) *sql.DB
+		want      Dialect
+		folder    string
+		forUpdate string
+	}{
+		"sqlite":   {openDB, SQLite, "migrations/sqlite", ""},
+		"postgres": {openPostgres, Postgres, "migrations/postgres", " FOR UPDATE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, err := Detect(t.Context(), c.open(t))
+			if err != nil || d != c.want || d.Folder() != c.folder || d.ForUpdate() != c.forUpdate {
+				t.Errorf("Detect = %q, %v; %q, %q", d, err, d.Folder(), d.ForUpdate())
+			}
+		})
 	}
-	other := sql.OpenDB(noDriver{errors.New("no such server")})
-	defer other.Close()
-	if _, err := Detect(t.Context(), other); err == nil {
-		t.Fatal("a database that can't be read was taken for SQLite")
+}
+
+func TestDetectReportsADatabaseThatCantBeRead(t *testing.T) {
+	for _, want := range []error{errors.New("no such server"), stateError("57P03")} {
+		other := sql.OpenDB(noDriver{want})
+		defer other.Close()
+		_, err := Detect(t.Context(), other)
+		if !errors.Is(err, want) || IsStoreFault(err) != IsStoreFault(want) {
+			t.Errorf("error %v, want %v", err, want)
+		}
 	}
 }
 

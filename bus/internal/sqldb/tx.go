@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"strings"
 	"sync/atomic"
 )
@@ -14,6 +15,7 @@ type connTx struct {
 	c    *conn
 	ctx  context.Context // the caller's
 	lost error           // the database has ended the transaction
+	lent bool            // rows were handed out, whose later errors nobody tells us of
 	done atomic.Bool     // atomic for those who keep a Tx too long, and on another goroutine
 }
 
@@ -27,9 +29,18 @@ func (t *connTx) check(ctx context.Context) error {
 		return t.lost
 	case t.ctx.Err() != nil:
 		return t.ctx.Err()
+	case t.lent && t.c.ended():
+		t.lost = lostBy(errUnseen)
+		return t.lost
 	}
 	return ctx.Err()
 }
+
+// errUnseen stands for an error that only the one inside the transaction has seen.
+var errUnseen = errors.New("at an error of rows that was passed over")
+
+// storeFault is for [Fault].
+func (t *connTx) storeFault() error { return t.lost }
 
 // note looks at a failed statement: some errors end the transaction.
 func (t *connTx) note(err error) error {
@@ -48,6 +59,12 @@ func (t *connTx) end() {
 		t.c.open[i] = nil
 	}
 	t.c.open = t.c.open[:0]
+}
+
+// lend hands something out, until the transaction ends.
+func (t *connTx) lend(closeIt func()) {
+	t.lent = true
+	t.c.open = append(t.c.open, closeIt)
 }
 
 // ExecContext executes a statement.
@@ -95,8 +112,12 @@ func (t *connTx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, e
 	if err != nil {
 		return nil, t.note(err)
 	}
-	t.c.open = append(t.c.open, func() { _ = s.Close() })
-	return s, nil
+	mine, closeIt, err := (&prepared{t, s}).handOut(query)
+	if err != nil {
+		return nil, err
+	}
+	t.lend(closeIt)
+	return mine, nil
 }
 
 // QueryContext returns the rows of a query.
@@ -108,7 +129,7 @@ func (t *connTx) QueryContext(ctx context.Context, query string, args ...any) (*
 	if err != nil {
 		return nil, t.note(err)
 	}
-	t.c.open = append(t.c.open, func() { _ = rows.Close() })
+	t.lend(func() { _ = rows.Close() })
 	return rows, nil
 }
 
@@ -147,7 +168,7 @@ func (t *connTx) QueryRowContext(ctx context.Context, query string, args ...any)
 		}
 		return row
 	}
-	t.c.open = append(t.c.open, func() { _ = row.Scan() }) // there is no other way to close it
+	t.lend(func() { _ = row.Scan() }) // there is no other way to close it
 	return row
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -113,7 +114,9 @@ func TestWhatWasLeftOpenEndsWithTheTransaction(t *testing.T) {
 	}
 }
 
-func TestTxIsNotUsedAfterItsEnd(t *testing.T) {
+func TestTxIsNotUsedAfterItsEnd(t *testing.T) { onBoth(t, testTxIsNotUsedAfterItsEnd) }
+
+func testTxIsNotUsedAfterItsEnd(t *testing.T, openDB func(testing.TB) *sql.DB) {
 	w := newWriter(t, openDB(t))
 	var kept Tx
 	inTx(t, w, func(ctx context.Context, tx Tx) { kept = tx })
@@ -128,7 +131,9 @@ func TestTxIsNotUsedAfterItsEnd(t *testing.T) {
 	}
 }
 
-func TestStatementContextIsLookedAt(t *testing.T) {
+func TestStatementContextIsLookedAt(t *testing.T) { onBoth(t, testStatementContextIsLookedAt) }
+
+func testStatementContextIsLookedAt(t *testing.T, openDB func(testing.TB) *sql.DB) {
 	w := newWriter(t, openDB(t))
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -242,4 +247,134 @@ func TestErrorsOfStatementsKeepTheTransaction(t *testing.T) {
 	if got := names(t, db); len(got) != 2 {
 		t.Errorf("stored %q", got)
 	}
+}
+
+// What a database that is full does at a row, or in a prepared statement, is seen by the one who looks. Whoever passes
+// over it must not store anything outside the transaction that is no more.
+func TestSwallowedErrorLosesTheTransaction(t *testing.T) {
+	const big = `INSERT INTO item (name) VALUES ($1)` // with RETURNING SQLite takes the statement back alone
+	for name, swallow := range map[string]func(ctx context.Context, tx Tx, huge string) error{
+		"row": func(ctx context.Context, tx Tx, huge string) error {
+			var id int
+			return tx.QueryRowContext(ctx, big, huge).Scan(&id)
+		},
+		"row that nobody scans": func(ctx context.Context, tx Tx, huge string) error {
+			tx.QueryRowContext(ctx, big, huge)
+			return errUnseen
+		},
+		"rows": func(ctx context.Context, tx Tx, huge string) error {
+			rows, err := tx.QueryContext(ctx, big, huge)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+			}
+			return rows.Err()
+		},
+		"prepared statement": func(ctx context.Context, tx Tx, huge string) error {
+			s, err := tx.PrepareContext(ctx, `INSERT INTO item (name) VALUES ($1)`)
+			if err == nil {
+				_, err = s.ExecContext(ctx, huge)
+			}
+			if _, after := s.ExecContext(ctx, "on its own"); !errors.Is(after, ErrNotCommitted) {
+				t.Errorf("the statement again: %v", after)
+			}
+			if _, after := s.QueryContext(ctx, "on its own"); !errors.Is(after, ErrNotCommitted) {
+				t.Errorf("the statement again: %v", after)
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := openDB(t)
+			w := newWriter(t, db)
+			defer w.Hold()()
+			setPages(t, w, "PRAGMA max_page_count = 6")
+			for _, do := range []func(context.Context, func(context.Context, Tx) error) error{w.InTx, w.InOwnTx} {
+				err := do(t.Context(), func(ctx context.Context, tx Tx) error {
+					if err := insert("before")(ctx, tx); err != nil {
+						return err
+					}
+					if err := swallow(ctx, tx, strings.Repeat("x", 100_000)); err == nil {
+						t.Error("the disk is not full")
+					}
+					if err := insert("on its own")(ctx, tx); !errors.Is(err, ErrNotCommitted) {
+						t.Errorf("a statement after the end: %v", err)
+					}
+					if _, err := tx.QueryContext(ctx, `SELECT 1`); !errors.Is(err, ErrNotCommitted) || Fault(tx) == nil {
+						t.Errorf("a query after the end: %v", err)
+					}
+					return nil
+				})
+				if !errors.Is(err, ErrNotCommitted) || !IsStoreFault(err) {
+					t.Errorf("error %v", err)
+				}
+			}
+			if got := names(t, db); len(got) > 0 {
+				t.Errorf("stored %q", got)
+			}
+		})
+	}
+}
+
+// The driver tells of most ends at the statement. Where it tells at a later row (a broken disk), nobody hears it but
+// the one who reads: here the transaction ends behind an open query.
+func TestEndOfTheTransactionIsNoticedAfterARow(t *testing.T) {
+	db := openDB(t)
+	w := newWriter(t, db)
+	seed(t, w, "a", "b")
+	err := w.InTx(t.Context(), func(ctx context.Context, tx Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT name FROM item`)
+		if err != nil {
+			return err
+		}
+		rows.Next()
+		if err := tx.(*connTx).c.exec("ROLLBACK"); err != nil {
+			t.Error(err)
+		}
+		for rows.Next() {
+		}
+		if err := insert("on its own")(ctx, tx); !errors.Is(err, ErrNotCommitted) {
+			t.Errorf("a statement after the end: %v", err)
+		}
+		return nil
+	})
+	if got := names(t, db); !errors.Is(err, ErrNotCommitted) || len(got) != 2 {
+		t.Errorf("error %v, stored %q", err, got)
+	}
+}
+
+func TestPreparedStatementGivesWhatTheConnectionGives(t *testing.T) {
+	onBoth(t, func(t *testing.T, openDB func(testing.TB) *sql.DB) {
+		db := openDB(t)
+		w := newWriter(t, db)
+		inTx(t, w, func(ctx context.Context, tx Tx) {
+			s, err := tx.PrepareContext(ctx, `INSERT INTO item (name) VALUES ($1) RETURNING id, name, NULL`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, name := range []string{"a", "b"} {
+				var id int
+				var got string
+				var null sql.NullInt64
+				if err := s.QueryRowContext(ctx, name).Scan(&id, &got, &null); err != nil || id != i+1 || got != name || null.Valid {
+					t.Errorf("%d, %q, %v, %v", id, got, null, err)
+				}
+			}
+			if s, err = tx.PrepareContext(ctx, `UPDATE item SET name = name || $1`); err != nil {
+				t.Fatal(err)
+			}
+			r, err := s.ExecContext(ctx, "x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := r.RowsAffected(); n != 2 || err != nil {
+				t.Errorf("%d rows, %v", n, err)
+			}
+		})
+		if got := names(t, db); len(got) != 2 || got[0] != "ax" {
+			t.Errorf("stored %q", got)
+		}
+	})
 }

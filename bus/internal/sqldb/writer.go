@@ -18,10 +18,17 @@ const (
 // errNested is the answer to a transaction that its own goroutine would keep from ever running.
 var errNested = errors.New("sqldb: a transaction inside a transaction of the same writer would wait for itself; use the tx at hand")
 
-// Writer runs transactions on one connection of a SQLite database, one at a time. It has no goroutine of its own:
-// the first caller in line leads, runs those of all who wait, commits, answers them, and hands the lead over.
-// Make one with [NewWriter]. It is safe for concurrent use.
+// Writer runs transactions. Make one with [Open]. It is safe for concurrent use, and has no goroutine of its own.
+//
+// On SQLite they run on one connection, one at a time: the first caller in line leads, runs those of all who wait,
+// commits, answers them, and hands the lead over. On Postgres each runs on a connection of the pool, beside the
+// others, at READ COMMITTED, and the server shares the waits for its disk.
 type Writer struct {
+	db      *sql.DB
+	dialect Dialect
+	grace   time.Duration // see [besideTx.finish]
+
+	// The rest is SQLite's.
 	conn holder
 
 	mu      sync.Mutex
@@ -29,35 +36,67 @@ type Writer struct {
 	leading bool       // somebody leads, or was told to
 }
 
-// NewWriter makes a writer. While it is at work it keeps one connection of db for itself, so db must allow two.
-func NewWriter(db *sql.DB) (*Writer, error) {
-	if db.Stats().MaxOpenConnections == 1 {
-		return nil, errors.New("sqldb: the database allows one connection, and the writer needs one for itself: allow 2 or more by SetMaxOpenConns")
+// Open asks db what it is and makes a writer. db must allow two connections or more: on SQLite the writer keeps one
+// for itself while it is at work, on Postgres [Migrate] keeps one for its lock.
+func Open(ctx context.Context, db *sql.DB) (*Writer, error) {
+	dialect, err := Detect(ctx, db)
+	if err != nil {
+		return nil, err
 	}
-	return &Writer{conn: holder{db: db}}, nil
+	return makeWriter(db, dialect)
 }
 
-// InTx runs fn inside a transaction that may be shared with those of others, and returns once it is committed. An
-// error of fn takes back what fn did, and nothing else, and is returned as it is, after the common commit too; so
-// is a panic. A failed commit is an error that wraps [ErrNotCommitted], for all who shared it.
+// NewWriter makes a writer for a SQLite database, which is not asked.
+func NewWriter(db *sql.DB) (*Writer, error) { return makeWriter(db, SQLite) }
+
+func makeWriter(db *sql.DB, dialect Dialect) (*Writer, error) {
+	if err := needsTwo(db); err != nil {
+		return nil, err
+	}
+	return &Writer{db: db, dialect: dialect, grace: defaultGrace, conn: holder{db: db}}, nil
+}
+
+// needsTwo refuses a pool in which the second connection would be waited for for ever.
+func needsTwo(db *sql.DB) error {
+	if db.Stats().MaxOpenConnections == 1 {
+		return errors.New("sqldb: the database allows one connection, and one is kept for the writer, or for the lock of migrations: allow 2 or more by SetMaxOpenConns")
+	}
+	return nil
+}
+
+// Dialect is what the writer's database is.
+func (w *Writer) Dialect() Dialect { return w.dialect }
+
+// InTx runs fn inside a transaction and returns once it is committed. An error of fn takes back what fn did, and
+// nothing else, and is returned as it is; so is a panic. A commit that failed is an error that wraps [ErrNotCommitted],
+// or [ErrInDoubt] where nobody knows; so is a transaction that the database ended or failed by itself, whatever fn
+// made of it (see [IsStoreFault]).
 //
-// fn may run on another caller's goroutine, keeps no state across calls, must not use tx after it has returned, and
-// starts no transaction of the same writer. Until fn runs the end of ctx takes it out of the line; then it stops it
-// at its next statement. The context that fn gets holds what ctx holds and tells by Err that ctx has ended, but its
-// Done is never closed: a statement that is interrupted could end the transaction of all.
+// fn may run on another caller's goroutine, keeps no state across calls, must not use tx after it has returned, starts
+// no transaction of the same writer, and reads through tx alone: the pool may be at its limit. Until fn runs the end of
+// ctx takes it out of the line, or ends its wait for a connection; then it stops it at its next statement. Once fn has
+// returned nil the end of ctx takes nothing back.
+//
+// On SQLite the transaction may be shared with those of others, and an error too is returned after the common commit.
+// The context that fn gets holds what ctx holds and tells by Err that ctx has ended, but its Done is never closed: a
+// statement that is interrupted could end the transaction of all. On Postgres it is closed, and interrupts a statement
+// that waits for a lock, say. The driver may pay for that with the connection, which the pool then replaces.
 func (w *Writer) InTx(ctx context.Context, fn func(ctx context.Context, tx Tx) error) error {
 	return w.do(&request{ctx: ctx, fn: fn, turn: make(chan bool, 1)})
 }
 
-// InOwnTx is InTx with a commit of its own, and without a savepoint: cheaper for one that changes many rows. An
-// error of fn takes the whole of it back.
+// InOwnTx is InTx with a commit of its own, and without a savepoint: cheaper on SQLite for one that changes many rows.
+// An error of fn takes the whole of it back. On Postgres it is InTx.
 func (w *Writer) InOwnTx(ctx context.Context, fn func(ctx context.Context, tx Tx) error) error {
 	return w.do(&request{ctx: ctx, fn: fn, alone: true, turn: make(chan bool, 1)})
 }
 
-// Hold keeps the writer's connection, and its prepared statements, until release is called; without it they are
-// given back whenever nobody waits. It doesn't block.
+// Hold keeps the writer's connection on SQLite, and its prepared statements, until release is called; without it they
+// are given back whenever nobody waits. On Postgres it does nothing. It doesn't block.
 func (w *Writer) Hold() (release func()) {
+	if w.dialect == Postgres {
+		return func() {}
+	}
 	w.conn.hold()
 	return sync.OnceFunc(w.conn.release)
 }
@@ -72,14 +111,22 @@ type request struct {
 	turn  chan bool // true: you lead now; false: you are answered
 }
 
-// do stands in line, and leads or waits. A panic of fn goes on here, on the goroutine of who passed fn.
+// do runs what may run, on the one connection or on one of the pool.
 func (w *Writer) do(r *request) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
 	if r.ctx.Value(insideKey{w}) != nil {
-		return errNested
+		return errNested // on Postgres it could wait for a row that it has locked itself, or for a connection
 	}
+	if w.dialect == Postgres {
+		return w.runBeside(r.ctx, r.fn)
+	}
+	return w.stand(r)
+}
+
+// stand stands in line, and leads or waits. A panic of fn goes on here, on the goroutine of who passed fn.
+func (w *Writer) stand(r *request) error {
 	if w.join(r) {
 		w.lead()
 	} else if lead, left := w.await(r); left {
