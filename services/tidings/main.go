@@ -24,6 +24,7 @@ type cli struct {
 	Up     upCommand     `cmd:"" help:"Run the whole platform in this process: broker, users, directory, audit and mailer."`
 	Import importCommand `cmd:"" help:"Bring users in through the write door."`
 	Status statusCommand `cmd:"" help:"Show how the services of a running platform are; exit 1 when they disagree."`
+	Lab    labCommand    `cmd:"" help:"See what a service misses that was down, or is new: the same experiment on Kafka and on Redis PubSub."`
 	Stop   stopCommand   `cmd:"" help:"Stop one service of a running platform."`
 	Start  startCommand  `cmd:"" help:"Start one service of a running platform that was stopped."`
 }

@@ -17,8 +17,12 @@ type statusCommand struct {
 	JSON bool `name:"json" help:"Print one JSON object instead of a table."`
 }
 
-// errDisagree is what `tidings status` exits 1 by.
-var errDisagree = errors.New("the services disagree though nothing is on its way between them")
+// `tidings status` exits 1 by one of these.
+var (
+	errDisagree = errors.New("the services disagree though nothing is on its way between them")
+	// errMissed is for a bus that keeps no log: there it is to be expected of a service that was down or new.
+	errMissed = errors.New("the services disagree, and this bus has kept nothing that could mend it")
+)
 
 func (c *statusCommand) run(ctx context.Context, in program.IO, _ *kong.Context) error {
 	report, err := control.Client{Address: c.Control}.Report(ctx)
@@ -32,10 +36,13 @@ func (c *statusCommand) run(ctx context.Context, in program.IO, _ *kong.Context)
 	} else {
 		err = report.Write(in.Stdout)
 	}
-	if err == nil && len(report.Disagreements()) > 0 {
-		err = errDisagree
+	switch {
+	case err != nil || len(report.Disagreements()) == 0:
+		return err
+	case !report.Bus.KeepsLog:
+		return errMissed
 	}
-	return err
+	return errDisagree
 }
 
 type stopCommand struct {

@@ -48,7 +48,7 @@ func ran(args ...string) (code int, stdout, stderr string) {
 }
 
 func of(keys int64) control.Report {
-	return control.Report{Quiet: true, Services: []lifecycle.Status{
+	return control.Report{Quiet: true, Bus: control.Bus{KeepsLog: true}, Services: []lifecycle.Status{
 		{Service: "users", State: lifecycle.Serving, Keys: 3, Outbox: &lifecycle.Outbox{}},
 		{Service: "audit", State: lifecycle.Serving, Keys: keys, Bus: true},
 	}}
@@ -66,6 +66,20 @@ func TestStatusExitsOneWhenTheServicesDisagree(t *testing.T) {
 		if err := json.Unmarshal([]byte(out), &told); err != nil || code != want || len(told.Disagreements) != want {
 			t.Errorf("%d keys: exit %d, %v, printed %s", keys, code, err, out)
 		}
+	}
+}
+
+// On a bus without a log who was down lacks something for good: that is no riddle, and still no agreement.
+func TestStatusExitsOneAndSaysWhyWhereWhatWasMissedIsGone(t *testing.T) {
+	r := of(2)
+	r.Bus.KeepsLog = false
+	for i := range r.Services {
+		r.Services[i].Streams = []lifecycle.Stream{{Topic: "t", Source: "/users", Log: "l", First: 1, Seq: 3}}
+	}
+	r.Services[1].Lag, r.Services[1].Missed = lifecycle.UnknownLag, 1
+	code, out, faults := ran("status", "--control="+serveControl(t, r))
+	if code != 1 || !strings.Contains(out, "it missed 1 event,") || !strings.Contains(faults, "has kept nothing that could mend it") {
+		t.Errorf("exit %d, printed %s%s", code, out, faults)
 	}
 }
 

@@ -22,8 +22,8 @@ import (
 
 type upCommand struct {
 	controlFlag
-	Bus       string     `help:"kafka for the broker inside this process, or the address of a real one: kafka://host:9092 (default ${default})." default:"kafka" placeholder:"URL"`
-	Broker    string     `help:"Where the broker inside this process listens (default ${default})." default:"127.0.0.1:19092" placeholder:"HOST:PORT"`
+	Bus       string     `help:"kafka or redis for the server inside this process, or the address of a real one: kafka://host:9092, redis://host:6379 (default ${default})." default:"kafka" placeholder:"URL"`
+	Broker    string     `help:"Where the server inside this process listens (default 127.0.0.1:19092 for kafka, 127.0.0.1:16379 for redis)." placeholder:"HOST:PORT"`
 	Data      string     `help:"Folder for all data; each bus has one of its own in it (default ${default})." default:"${data}" placeholder:"DIR"`
 	Fresh     bool       `help:"Empty the data of this bus first."`
 	Topic     string     `help:"Topic of users' events." default:"${topic}"`
@@ -56,7 +56,7 @@ func (c *upCommand) run(ctx context.Context, in program.IO, parsed *kong.Context
 	}
 	defer func() { _ = door.Close() }()
 	if c.Fresh {
-		if err := cfg.Clear(); err != nil {
+		if err := cfg.Clear(ctx); err != nil {
 			return err
 		}
 	}
@@ -74,7 +74,7 @@ func (c *upCommand) run(ctx context.Context, in program.IO, parsed *kong.Context
 // check finds what is typed wrong before anything is made.
 func (c *upCommand) check(ctx context.Context, cfg platform.Config) error {
 	if c.Fresh {
-		if err := cfg.CheckClear(); err != nil {
+		if err := cfg.CheckClear(ctx); err != nil {
 			return err
 		}
 	}

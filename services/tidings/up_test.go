@@ -45,7 +45,10 @@ func TestSettingsThatDifferFromTheDefaults(t *testing.T) {
 func TestHelpShowsTheDefaults(t *testing.T) {
 	_, out, _ := ran("up", "--help")
 	out = strings.Join(strings.Fields(out), " ")
-	for _, value := range []string{"kafka", "127.0.0.1:19092", ".tidings", "127.0.0.1:8480", "127.0.0.1:8481", "127.0.0.1:8482", "127.0.0.1:8483", "127.0.0.1:8484"} {
+	if want := "(default 127.0.0.1:19092 for kafka, 127.0.0.1:16379 for redis)"; !strings.Contains(out, want) {
+		t.Errorf("no %s in %s", want, out)
+	}
+	for _, value := range []string{"kafka", ".tidings", "127.0.0.1:8480", "127.0.0.1:8481", "127.0.0.1:8482", "127.0.0.1:8483", "127.0.0.1:8484"} {
 		if !strings.Contains(out, "(default "+value+")") {
 			t.Errorf("no default %s in %s", value, out)
 		}
@@ -53,7 +56,7 @@ func TestHelpShowsTheDefaults(t *testing.T) {
 }
 
 func TestAMistakeLeavesNoData(t *testing.T) {
-	for arg, want := range map[string]int{"--bus=h:9": 1, "--bus=redis": 1, "--bus=kafka://h:1?ack=1": 1, "--bus=kafka://h:1": 2} {
+	for arg, want := range map[string]int{"--bus=h:9": 1, "--bus=redis://h:1?x=1": 1, "--bus=kafka://h:1?ack=1": 1, "--bus=kafka://h:1": 2} {
 		data := filepath.Join(t.TempDir(), "data")
 		args := []string{"up", arg, "--data=" + data, "--control=127.0.0.1:0"}
 		if want == 2 {

@@ -40,9 +40,6 @@ func newView(out io.Writer) *view {
 	}
 }
 
-// nouns is what each service counts.
-var nouns = map[string]string{"users": "users", "directory": "people", "audit": "events", "mailer": "messages"}
-
 // joinTime is how long the first page waits for the services to have joined their consumer groups, which takes a
 // fraction of a second where there is a broker.
 const joinTime = 3 * time.Second
@@ -102,17 +99,28 @@ func (v *view) welcome(ctx context.Context, controlAddress, logFile string) {
 	fmt.Fprintf(v.out, "           Ctrl-C here stops; the data stays\n")
 }
 
-// welcomeBus says what the bus is. What it promises is looked at once the topic can be asked for.
+// welcomeBus says what the bus is, and what it does without. What it promises is looked at once the topic can be asked
+// for.
 func (v *view) welcomeBus(r control.Report) {
-	kind := "the broker at " + r.Bus.URL
+	server := "broker"
+	if !r.Bus.KeepsLog {
+		server = "PubSub server"
+	}
+	kind := "the " + server + " at " + r.Bus.URL
 	if r.Bus.Embedded {
-		kind = "a broker inside this process at " + r.Bus.URL + " (for first runs, tests and laptops)"
+		kind = "a " + server + " inside this process at " + r.Bus.URL + " (for first runs, tests and laptops)"
 	}
 	guarantees := r.Bus.Guarantees
+	if r.Bus.Without != "" {
+		guarantees += "; not " + r.Bus.Without
+	}
 	if !slices.ContainsFunc(r.Services, func(s lifecycle.Status) bool { return s.Bus }) {
 		guarantees += " (as configured: the bus does not answer yet)"
 	}
 	fmt.Fprintf(v.out, "bus        %s\n           %s\n", kind, guarantees)
+	if !r.Bus.KeepsLog && r.Bus.Guarantees != "" {
+		fmt.Fprintln(v.out, "           nothing is kept for a service that is down or new: what it misses is counted, and stays missed")
+	}
 }
 
 func doorFlag(door string) string {
@@ -120,37 +128,6 @@ func doorFlag(door string) string {
 		return ""
 	}
 	return " --door http://" + door
-}
-
-// line is how a service is, in a few words.
-func (v *view) line(s lifecycle.Status) string {
-	text := string(s.State)
-	if s.State == lifecycle.Serving {
-		text += ", " + v.p.Sprintf("%d", s.Count) + " " + nouns[s.Service] + v.behind(s)
-	}
-	if s.Error != "" {
-		text += ": " + s.Error
-	}
-	return text
-}
-
-func (v *view) behind(s lifecycle.Status) string {
-	text := ""
-	switch {
-	case s.Service == control.Owner && s.Outbox != nil && s.Outbox.Unsent > 0:
-		text = v.p.Sprintf(", %d events to send", s.Outbox.Unsent)
-	case s.Service == control.Owner:
-	case !s.Bus:
-		text = ", no bus"
-	case s.Lag < 0:
-		text = ", lag unknown"
-	default:
-		text = v.p.Sprintf(", lag %d", s.Lag)
-	}
-	if queued := control.Queued(v.p, s); queued != "" {
-		text += ", " + queued
-	}
-	return text
 }
 
 // Numbers are looked for twice a second, and less often where looking takes long: services count their marks, which

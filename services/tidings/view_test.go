@@ -38,10 +38,10 @@ func (s *screen) take() string {
 func testView() (*view, *screen, *control.Report) {
 	out := &screen{}
 	r := &control.Report{
-		Bus:  control.Bus{URL: "kafka://127.0.0.1:19092", Embedded: true, Topic: "t", Guarantees: "durable"},
+		Bus:  control.Bus{URL: "kafka://127.0.0.1:19092", Embedded: true, Topic: "t", Guarantees: "durable", KeepsLog: true},
 		Data: "data", Services: []lifecycle.Status{
 			{Service: "users", State: lifecycle.Serving, Info: lifecycle.Info{Address: "h:1", Door: "127.0.0.1:8480"}, Bus: true, Outbox: &lifecycle.Outbox{}},
-			{Service: "mailer", State: lifecycle.Serving, Info: lifecycle.Info{Address: "h:2"}, Bus: true},
+			{Service: "mailer", State: lifecycle.Serving, Info: lifecycle.Info{Address: "h:2"}, Bus: true, KeepsLog: true},
 		},
 	}
 	v := newView(out)
@@ -72,6 +72,26 @@ next       in a second terminal:
 	}
 }
 
+func TestTheFirstPageSaysWhatABusWithoutALogDoesWithout(t *testing.T) {
+	v, out, r := testView()
+	r.Bus = control.Bus{URL: "redis://127.0.0.1:16379/0", Embedded: true, Guarantees: "ordered by key", Without: "durable, replayable, groups"}
+	r.Services[0].Outbox.Unheard, r.Services[1].KeepsLog, r.Services[1].Lag, r.Services[1].Missed = 1200, false, -1, 34
+	v.welcome(t.Context(), "127.0.0.1:8479", "data/log")
+	want := `bus        a PubSub server inside this process at redis://127.0.0.1:16379/0 (for first runs, tests and laptops)
+           ordered by key; not durable, replayable, groups
+           nothing is kept for a service that is down or new: what it misses is counted, and stays missed
+users      h:1, serving, 0 users, 1,200 sent to nobody
+mailer     h:2, serving, 0 messages, missed 34
+`
+	if got := out.take(); !strings.HasPrefix(got, want) {
+		t.Error(cmp.Diff(want, got))
+	}
+	r.Bus.Embedded = false
+	if v.welcomeBus(*r); !strings.HasPrefix(out.take(), "bus        the PubSub server at redis://127.0.0.1:16379/0\n") {
+		t.Error("a server of its own is not inside this process")
+	}
+}
+
 func TestGuaranteesAreAsConfiguredWhileTheBusIsAway(t *testing.T) {
 	v, out, r := testView()
 	for i := range r.Services {
@@ -86,18 +106,24 @@ func TestGuaranteesAreAsConfiguredWhileTheBusIsAway(t *testing.T) {
 func TestLines(t *testing.T) {
 	v := newView(&screen{})
 	serving := func(name string, change func(*lifecycle.Status)) lifecycle.Status {
-		s := lifecycle.Status{Service: name, State: lifecycle.Serving, Bus: true, Count: 10000}
+		s := lifecycle.Status{Service: name, State: lifecycle.Serving, Bus: true, KeepsLog: true, Count: 10000}
 		change(&s)
 		return s
 	}
 	for want, s := range map[string]lifecycle.Status{
-		"serving, 10,000 users":                                 serving("users", func(*lifecycle.Status) {}),
-		"serving, 10,000 users, 1,200 events to send":           serving("users", func(s *lifecycle.Status) { s.Outbox = &lifecycle.Outbox{Unsent: 1200} }),
-		"serving, 10,000 people, lag 1,500":                     serving("directory", func(s *lifecycle.Status) { s.Lag = 1500 }),
-		"serving, 10,000 people, lag unknown":                   serving("directory", func(s *lifecycle.Status) { s.Lag = -1 }),
-		"serving, 10,000 events, no bus":                        serving("audit", func(s *lifecycle.Status) { s.Bus, s.Lag = false, -1 }),
-		"serving, 10,000 people, lag 0: it can't count":         serving("directory", func(s *lifecycle.Status) { s.Error = "it can't count" }),
-		"serving, 10,000 messages, lag 0, 19,700 mails to send": serving("mailer", func(s *lifecycle.Status) { s.Queued = 19700 }),
+		"serving, 10,000 users":                       serving("users", func(*lifecycle.Status) {}),
+		"serving, 10,000 users, 1,200 events to send": serving("users", func(s *lifecycle.Status) { s.Outbox = &lifecycle.Outbox{Unsent: 1200} }),
+		"serving, 10,000 people, lag 1,500":           serving("directory", func(s *lifecycle.Status) { s.Lag = 1500 }),
+		"serving, 10,000 people, lag unknown":         serving("directory", func(s *lifecycle.Status) { s.Lag = -1 }),
+		"serving, 10,000 events, no bus":              serving("audit", func(s *lifecycle.Status) { s.Bus, s.Lag = false, -1 }),
+		"serving, 10,000 people, missed 1,500":        serving("directory", func(s *lifecycle.Status) { s.KeepsLog, s.Lag, s.Missed = false, -1, 1500 }),
+		"serving, 10,000 people, missed 0 since it came at number 1,206": serving("directory", func(s *lifecycle.Status) {
+			s.KeepsLog, s.Streams = false, []lifecycle.Stream{{First: 1206}}
+		}),
+		"serving, 10,000 people, no bus, missed 2":                  serving("directory", func(s *lifecycle.Status) { s.KeepsLog, s.Lag, s.Bus, s.Missed = false, -1, false, 2 }),
+		"serving, 10,000 users, 3 events to send, 2 sent to nobody": serving("users", func(s *lifecycle.Status) { s.Outbox = &lifecycle.Outbox{Unsent: 3, Unheard: 2} }),
+		"serving, 10,000 people, lag 0: it can't count":             serving("directory", func(s *lifecycle.Status) { s.Error = "it can't count" }),
+		"serving, 10,000 messages, lag 0, 19,700 mails to send":     serving("mailer", func(s *lifecycle.Status) { s.Queued = 19700 }),
 		"stopped":              {Service: "audit", State: lifecycle.Stopped, Lag: -1},
 		"failed: it is broken": {Service: "audit", State: lifecycle.Failed, Lag: -1, Error: "it is broken"},
 	} {

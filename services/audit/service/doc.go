@@ -9,5 +9,6 @@
 //   - Bytes are stored as they came. JSON is made when somebody reads, so that a release that knows more shows more.
 //   - The events of a deleted user stay: deleting is not erasing.
 //   - Only what the log still holds can be read again. A new audit on a log of finite retention begins with what is
-//     left.
+//     left. On a bus that keeps nothing, what was told while it was down is a hole in the histories of those who are
+//     heard of again; of the others it knows how many events it missed, and not whose.
 package service

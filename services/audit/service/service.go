@@ -20,14 +20,14 @@ const DefaultListen = "127.0.0.1:8483"
 // Config is what the audit is told, by flags or by `tidings up`.
 type Config struct {
 	config.Common
-	// GapWait is how long missing versions are waited for; 0 is a minute.
-	GapWait time.Duration `help:"How long to wait for a user's missing events before their loss goes on record." default:"1m"`
+	// GapWait is how long missing versions are waited for; 0 is what suits the bus: see [inbox.Config].
+	GapWait time.Duration `help:"How long to wait for a user's missing events before their loss goes on record; 0 is a minute, and 5 seconds on a bus that keeps nothing." default:"0s"`
 }
 
 // Validate reports what kong can't know to be wrong.
 func (c *Config) Validate() error {
-	if c.GapWait <= 0 {
-		return config.Usage("--gap-wait %v: pass more than 0", c.GapWait)
+	if c.GapWait < 0 {
+		return config.Usage("--gap-wait %v: pass a time above 0, such as 1m, or 0 for what suits the bus", c.GapWait)
 	}
 	return nil
 }
@@ -47,7 +47,8 @@ func New(cfg Config, env lifecycle.Env) *lifecycle.Runner {
 	return lifecycle.New(lifecycle.Spec{
 		Name: "audit", API: auditv1.AuditService_ServiceDesc.ServiceName,
 		Config: cfg.Common, Migrations: store.Migrations,
-		Build: func(_ context.Context, p *lifecycle.Parts) error { return build(cfg, p) },
+		Build:   func(_ context.Context, p *lifecycle.Parts) error { return build(cfg, p) },
+		Unheard: "it is counted, and is a hole in the user's history, shown from the next event of that user on",
 	}, env)
 }
 
@@ -56,7 +57,7 @@ func build(cfg Config, p *lifecycle.Parts) error {
 	st := store.New(p.DB.DB)
 	in, err := inbox.New(inbox.Config{
 		Group: "audit", Topics: []string{cfg.Topic}, DB: p.DB.DB, Gaps: inbox.Every, GapWait: cfg.GapWait,
-		Logger: p.Log, OnReady: p.GRPC.SetBus,
+		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,
 	}, inbox.Any(record(st)))
 	if err != nil {
 		return err

@@ -5,7 +5,9 @@
 //
 //   - Only the newest version of a user counts. Of a batch of events the last of each user is stored; versions that
 //     never come are counted and logged, and the next one makes the user right again.
-//   - It can be thrown away. An emptied database reads the log from the start and ends with the same content.
+//   - It can be thrown away, where the bus keeps a log: an emptied database reads it from the start and ends with the same
+//     content. Where the bus keeps nothing, it knows only those of whom something was told while it listened; how many
+//     events it missed it counts exactly.
 //   - It is behind the owner, by milliseconds when all is well. GetPerson with min_version waits for what its caller
 //     has written; the other reads answer with what is there.
 //   - It insists on nothing across users. The event that frees an address and the one that takes it travel on

@@ -33,7 +33,8 @@ func New(cfg Config, env lifecycle.Env) *lifecycle.Runner {
 	return lifecycle.New(lifecycle.Spec{
 		Name: "directory", API: directoryv1.DirectoryService_ServiceDesc.ServiceName,
 		Config: cfg.Common, Migrations: store.Migrations,
-		Build: func(_ context.Context, p *lifecycle.Parts) error { return build(cfg, p) },
+		Build:   func(_ context.Context, p *lifecycle.Parts) error { return build(cfg, p) },
+		Unheard: "it is counted, and the person is out of date, or unknown, until the next event about them",
 	}, env)
 }
 
@@ -46,7 +47,7 @@ func build(cfg Config, p *lifecycle.Parts) error {
 	st := store.New(p.DB.DB)
 	in, err := inbox.New(inbox.Config{
 		Group: "directory", Topics: []string{cfg.Topic}, DB: p.DB.DB, Gaps: inbox.Newest, MaxBatch: maxBatch,
-		Logger: p.Log, OnReady: p.GRPC.SetBus,
+		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,
 	}, route(st))
 	if err != nil {
 		return err

@@ -23,11 +23,13 @@ const (
 	DefaultData = ".tidings"
 	// EmbeddedKafka is where the embedded broker of `tidings up` listens unless told otherwise.
 	EmbeddedKafka = "kafka://127.0.0.1:19092"
+	// EmbeddedRedis is where the embedded PubSub server of `tidings up --bus redis` listens unless told otherwise.
+	EmbeddedRedis = "redis://127.0.0.1:16379/0"
 )
 
 // Common is what every service is told. A service's own Config embeds it and adds fields with kong's tags.
 type Common struct {
-	Bus       string           `help:"Address of the bus (default ${default})." default:"${bus}" placeholder:"URL"`
+	Bus       string           `help:"Address of the bus: kafka://host:port or redis://host:port (default ${default})." default:"${bus}" placeholder:"URL"`
 	DB        string           `name:"db" help:"Database of this service: the path of a SQLite file, made if missing. The default is one below ${data}/, by the address of the bus." placeholder:"DSN"`
 	Listen    string           `help:"Where gRPC is served (default ${default})." default:"${listen}" placeholder:"HOST:PORT"`
 	Topic     string           `help:"Topic of users' events." default:"${topic}"`
@@ -111,7 +113,9 @@ func (c *Common) finish(service string) error {
 	case "":
 		faults = append(faults, errors.New("--bus is empty; pass an address, such as "+EmbeddedKafka))
 	case "kafka":
-		faults = append(faults, errors.New("--bus kafka: the embedded broker runs inside `tidings up`; pass its address: --bus "+EmbeddedKafka))
+		faults = append(faults, bareName(c.Bus, "broker", EmbeddedKafka))
+	case "redis":
+		faults = append(faults, bareName(c.Bus, "PubSub server", EmbeddedRedis))
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		faults = append(faults, fmt.Errorf("--listen %s: pass host and port, such as 127.0.0.1:8482: %w", c.Listen, err))
@@ -123,4 +127,9 @@ func (c *Common) finish(service string) error {
 		c.DB = filepath.Join(DataDir(DefaultData, c.Bus), service+".db")
 	}
 	return errors.Join(faults...)
+}
+
+// bareName is the error of a bus that is named as `tidings up` names the one inside it.
+func bareName(bus, what, address string) error {
+	return fmt.Errorf("--bus %s: the embedded %s runs inside `tidings up --bus %[1]s`; pass its address: --bus %[3]s", bus, what, address)
 }

@@ -78,6 +78,7 @@ func TestBadUsageNamesTheFlag(t *testing.T) {
 		{[]string{"extra"}, nil, []string{"extra"}},
 		{[]string{"--bus", "kafka"}, nil, []string{"--bus kafka", "tidings up", "--bus kafka://127.0.0.1:19092"}},
 		{nil, []string{"TIDINGS_BUS", "kafka"}, []string{"--bus kafka://127.0.0.1:19092"}},
+		{[]string{"--bus", "redis"}, nil, []string{"--bus redis:", "`tidings up --bus redis`", "--bus redis://127.0.0.1:16379/0"}},
 		{[]string{"--bus", ""}, nil, []string{"--bus is empty"}},
 		{[]string{"--topic", ""}, nil, []string{"--topic is empty"}},
 		{[]string{"--listen", "8484"}, nil, []string{"--listen 8484", "127.0.0.1:8482"}},

@@ -17,7 +17,7 @@
 //
 //	func build(ctx context.Context, cfg Config, p *lifecycle.Parts) error {
 //		st := store.New(p.DB)
-//		in, err := inbox.New(inbox.Config{Group: "directory", DB: p.DB.DB, OnReady: p.GRPC.SetBus, …}, st.Routes()...)
+//		in, err := inbox.New(inbox.Config{Group: "directory", DB: p.DB.DB, OnReady: p.GRPC.SetBus, OnGap: p.OnGap, …}, st.Routes()...)
 //		if err != nil {
 //			return err
 //		}
@@ -26,6 +26,9 @@
 //		p.OnStatus(func(ctx context.Context, s *lifecycle.Status) (err error) { s.Count, err = st.Count(ctx); return err })
 //		return nil
 //	}
+//
+// No part of a service asks which bus it is on. What a bus does without is in its guarantees, and the Runner says it at
+// start and in the [Status]: on one that keeps no log, with what that means to this service ([Spec.Unheard]).
 //
 // # How it stops
 //

@@ -24,6 +24,7 @@ type Parts struct {
 	Log  *slog.Logger       // says which service it is
 
 	info       Info
+	lastGap    lastGap
 	components []program.Component
 	status     []func(context.Context, *Status) error
 	listeners  []net.Listener
@@ -42,29 +43,52 @@ func (p *Parts) OnStatus(fill func(ctx context.Context, s *Status) error) {
 	p.status = append(p.status, fill)
 }
 
-// Consume runs in, under the name "inbox", and has it fill in its part of the [Status]: all but Count. For health
-// "bus", the inbox's own Config has OnReady: p.GRPC.SetBus.
+// Consume runs in, under the name "inbox", and has it fill in its part of the [Status]: all but Count. The inbox's own
+// Config has OnReady: p.GRPC.SetBus, for health "bus", and OnGap: p.OnGap.
 func (p *Parts) Consume(in *inbox.Inbox) {
 	p.Go("inbox", func(ctx context.Context) error { return in.Run(ctx, p.Bus) })
 	p.OnStatus(func(ctx context.Context, s *Status) error {
 		have, err := in.Status(ctx)
 		if err == nil {
 			s.take(have)
+			s.Gap = p.lastGap.get()
 		}
 		return err
 	})
 }
 
+// OnGap is for the Config of an inbox. It keeps the last loss that was noticed for the [Status]; the inbox, or the bus,
+// has logged it. It is safe for concurrent use.
+func (p *Parts) OnGap(_ context.Context, g bus.Gap) { p.lastGap.set(g) }
+
 // take fills in what an inbox knows.
 func (s *Status) take(have inbox.Status) {
 	s.Keys, s.Versions, s.Lag = have.Keys, have.Versions, have.Lag
-	s.Queued, s.Parked, s.Dead, s.Missing = have.Queue, have.Parked-have.Dead, have.Dead, have.Missing
+	s.Queued, s.Waiting, s.Parked, s.Dead, s.Missing = have.Queue, have.Waiting, have.Parked-have.Dead, have.Dead, have.Missing
 	for _, at := range have.Positions {
 		s.Positions = append(s.Positions, Position{Topic: at.Topic, Log: at.Log, Partition: at.Partition, Next: at.Offset})
 	}
+	s.Missed = have.Missed
+	for _, at := range have.Streams {
+		s.Streams = append(s.Streams, Stream{
+			Topic: at.Topic, Source: at.Source, Log: at.SeqLog, First: at.First, Seq: at.Highest, Missed: at.Missed,
+		})
+	}
+	s.Seq = lastNumbers(s.Streams)
 	if have.Lost > 0 {
 		s.Notes = append(s.Notes, fmt.Sprintf("the log had dropped %d offsets before they were read", have.Lost))
 	}
+}
+
+// lastNumbers adds up the highest number of each topic and source, of the newest numbering only: that is the one which
+// others are compared with. The streams are in order of topic and source, older numberings first.
+func lastNumbers(streams []Stream) (sum uint64) {
+	for i, at := range streams {
+		if i+1 == len(streams) || streams[i+1].Topic != at.Topic || streams[i+1].Source != at.Source {
+			sum += at.Seq
+		}
+	}
+	return sum
 }
 
 // Listen listens on a TCP address for the service, beside gRPC's; flag names the flag that address came from. The

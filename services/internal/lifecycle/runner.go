@@ -38,15 +38,16 @@ type Env struct {
 	// commands. What it returns is Run's error, and Status.Error.
 	Explain func(error) error
 	// OnChange, unless nil, is told of every change of State, one after another in their order, the last one before
-	// Run returns. The Status has no more than Service, State, Info and Error. The service goes on when OnChange
+	// Run returns. The Status has no more than Service, State, Info, Error and what the bus promises. The service goes on when OnChange
 	// returns, so it should not block, and must not wait for the service; it may ask for its Status.
 	OnChange func(Status)
 }
 
 // DatabaseError is the error of a Run whose database can't be opened or migrated. It reads as Err does.
 type DatabaseError struct {
-	DB  string // as it was configured
-	Err error
+	DB       string // as it was configured
+	KeepsLog bool   // the bus keeps a log, from which the database of a reader can be filled again
+	Err      error
 }
 
 // Error returns Err's text.
@@ -55,7 +56,7 @@ func (e *DatabaseError) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *DatabaseError) Unwrap() error { return e.Err }
 
-// Spec is what is a service's own. All but StopTimeout must be set.
+// Spec is what is a service's own. All but Unheard and StopTimeout must be set.
 type Spec struct {
 	Name string // "directory"
 	// API is the full name of its gRPC service: directoryv1.DirectoryService_ServiceDesc.ServiceName.
@@ -65,6 +66,9 @@ type Spec struct {
 	Migrations fs.FS
 	// Build puts the service together at each Run. It must not start anything by itself, but by [Parts.Go].
 	Build func(ctx context.Context, p *Parts) error
+	// Unheard says what becomes of an event that this service does not hear, in a few words. It is logged at start on
+	// a bus that keeps no log.
+	Unheard string
 	// StopTimeout is how long everything that runs may take to stop; 0 is DefaultStopTimeout.
 	StopTimeout time.Duration
 }
@@ -76,10 +80,11 @@ type Runner struct {
 
 	changing sync.Mutex // held while OnChange is told, so that it hears of one change after another
 
-	mu    sync.Mutex // guards the rest; held for moments only
-	state State
-	err   error  // of the last Run
-	parts *Parts // while Serving
+	mu      sync.Mutex // guards the rest; held for moments only
+	state   State
+	err     error   // of the last Run
+	parts   *Parts  // while Serving
+	promise promise // of the bus, as it was when last looked at
 }
 
 var _ Service = (*Runner)(nil)
@@ -149,8 +154,9 @@ func (r *Runner) start(ctx context.Context) (p *Parts, err error) {
 	if p.Bus, err = r.env.OpenBus(ctx, r.spec.Config.Bus, p.Log); err != nil {
 		return p, err
 	}
+	promised := promiseOf(p.Bus)
 	if err := r.openDatabase(ctx, p); err != nil {
-		return p, &DatabaseError{DB: r.spec.Config.DB, Err: err}
+		return p, &DatabaseError{DB: r.spec.Config.DB, KeepsLog: promised.keepsLog, Err: err}
 	}
 	lis, err := config.Listen(ctx, r.env.ListenFlag, r.spec.Config.Listen)
 	if err != nil {
@@ -162,6 +168,10 @@ func (r *Runner) start(ctx context.Context) (p *Parts, err error) {
 	p.info.Address = p.GRPC.Address()
 	if err := r.spec.Build(ctx, p); err != nil {
 		return p, fmt.Errorf("start: %w", err)
+	}
+	if !promised.keepsLog {
+		p.Log.WarnContext(ctx, "this bus keeps nothing for a service that is down or new: what it does not hear, it never gets",
+			"without", promised.without, "unheard", r.spec.Unheard)
 	}
 	return p, nil
 }
@@ -199,8 +209,9 @@ func (r *Runner) begin() bool {
 }
 
 func (r *Runner) serving(p *Parts) {
+	promised := promiseOf(p.Bus)
 	r.change(func() bool {
-		r.state, r.parts = Serving, p
+		r.state, r.parts, r.promise = Serving, p, promised
 		return true
 	})
 }
@@ -231,6 +242,7 @@ func (r *Runner) now() (Status, *Parts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{Service: r.spec.Name, State: r.state, Lag: UnknownLag}
+	r.promise.fill(&s)
 	if r.err != nil {
 		s.Error = r.err.Error()
 	}
@@ -246,7 +258,8 @@ func (r *Runner) Status(ctx context.Context) (Status, error) {
 	if p == nil {
 		return s, nil
 	}
-	s.Bus, s.Guarantees = p.GRPC.Bus(), p.Bus.Guarantees().String()
+	s.Bus = p.GRPC.Bus()
+	s.Guarantees, s.Without = words(p.Bus.Guarantees()) // they can shrink once the topics are known
 	for _, fill := range p.status {
 		if err := fill(ctx, &s); err != nil {
 			if later, still := r.now(); still == nil {

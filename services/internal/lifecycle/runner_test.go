@@ -408,12 +408,16 @@ func TestStatusOfAServiceThatIsStoppedMeanwhileIsNoError(t *testing.T) {
 func TestStatusIsJSON(t *testing.T) {
 	b, err := json.Marshal(lifecycle.Status{
 		Service: "users", State: lifecycle.Serving, Info: lifecycle.Info{Address: "127.0.0.1:1", Door: "127.0.0.1:2"},
-		Count: 3, Keys: 4, Versions: 5, Bus: true, Outbox: &lifecycle.Outbox{Unsent: 6},
+		Count: 3, Keys: 4, Versions: 5, Bus: true, Outbox: &lifecycle.Outbox{Unsent: 6, Unheard: 7}, Without: "groups",
 		Positions: []lifecycle.Position{{Topic: "t", Log: "l", Partition: 1, Next: 2}},
+		Seq:       9, Missed: 8, Streams: []lifecycle.Stream{{Topic: "t", Source: "/users", Log: "l", First: 1, Seq: 9, Missed: 8}},
+		Gap: &lifecycle.Gap{Time: time.Unix(0, 0).UTC(), Source: "/users", Missed: 8, Reason: "why"},
 	})
 	want := `{"service":"users","state":"serving","address":"127.0.0.1:1","door":"127.0.0.1:2","count":3,"keys":4,` +
-		`"versions":5,"lag":0,"bus":true,"positions":[{"topic":"t","log":"l","partition":1,"next":2}],` +
-		`"outbox":{"unsent":6},"queued":0,"parked":0,"dead":0,"missing":0}`
+		`"versions":5,"lag":0,"bus":true,"without":"groups","keeps_log":false,"positions":[{"topic":"t","log":"l","partition":1,"next":2}],` +
+		`"seq":9,"missed":8,"streams":[{"topic":"t","source":"/users","log":"l","first":1,"seq":9,"missed":8}],` +
+		`"gap":{"time":"1970-01-01T00:00:00Z","source":"/users","missed":8,"reason":"why"},` +
+		`"outbox":{"unsent":6,"unheard":7},"queued":0,"waiting":0,"parked":0,"dead":0,"missing":0}`
 	if err != nil || string(b) != want {
 		t.Errorf("got  %s (%v)\nwant %s", b, err, want)
 	}

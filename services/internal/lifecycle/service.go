@@ -1,6 +1,9 @@
 package lifecycle
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Service is one service of the platform. A [Runner] is one.
 type Service interface {
@@ -33,7 +36,8 @@ const (
 	Failed   State = "failed"   // Run has returned an error, which is Status.Error
 )
 
-// Status is how a service stands. What is below Error is zero, and Lag unknown, unless State is Serving.
+// Status is how a service stands. What is below Error is zero, and Lag unknown, unless State is Serving; what the bus
+// promises is known once the service has served.
 type Status struct {
 	Service string `json:"service"`
 	State   State  `json:"state"`
@@ -46,20 +50,33 @@ type Status struct {
 	// tombstones and the sum of theirs. Services that have done the same events have the same two.
 	Keys     int64  `json:"keys"`
 	Versions uint64 `json:"versions"`
-	// Lag is how many offsets of the log are still to be read; UnknownLag while the broker can't be asked. At
-	// users, which reads none, it is 0.
+	// Lag is how many offsets of the log are still to be read; UnknownLag while the broker can't be asked, and on a
+	// bus that keeps no log. At users, which reads none, it is 0.
 	Lag int64 `json:"lag"`
 	// Bus reports whether the subscription stands, as health "bus" does.
 	Bus bool `json:"bus"`
-	// Guarantees is what the bus promises, in words: see [bus.Guarantees].
-	Guarantees string     `json:"guarantees,omitempty"`
-	Positions  []Position `json:"positions,omitempty"` // where each partition is read on
-	Outbox     *Outbox    `json:"outbox,omitempty"`    // at users; nil elsewhere
+	// Guarantees is what the bus promises, and Without what it doesn't, in words: see [bus.Guarantees].
+	Guarantees string `json:"guarantees,omitempty"`
+	Without    string `json:"without,omitempty"`
+	// KeepsLog reports whether the bus keeps what it was given, for a service that is down or new. Where it doesn't,
+	// events are numbered, and Seq, Missed and Streams tell how far a service is; on a log these are zero.
+	KeepsLog  bool       `json:"keeps_log"`
+	Positions []Position `json:"positions,omitempty"` // where each partition is read on
+	// Seq is, at users, the highest number that was given to an event, and elsewhere the highest that was heard of: the
+	// sum over Streams, the newest of each topic and source.
+	Seq uint64 `json:"seq"`
+	// Missed is how many events never reached this service, exactly, by their numbers. What was told before it first
+	// listened is not among them; see Stream.First.
+	Missed  int64    `json:"missed"`
+	Streams []Stream `json:"streams,omitempty"` // in order of topic and source, older numberings first
+	Gap     *Gap     `json:"gap,omitempty"`     // the last loss that was noticed since the service was started; nil without one
+	Outbox  *Outbox  `json:"outbox,omitempty"`  // at users; nil elsewhere
 
 	Queued  int64 `json:"queued"`  // reactions still to be performed
+	Waiting int64 `json:"waiting"` // events that wait for missing versions of their key
 	Parked  int64 `json:"parked"`  // events that wait for another try
 	Dead    int64 `json:"dead"`    // events whose tries are spent
-	Missing int64 `json:"missing"` // events that are known to be lost to this service
+	Missing int64 `json:"missing"` // versions of keys known here that never came
 	// Notes are sentences for people: what this service wants somebody to know or do.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -75,7 +92,28 @@ type Position struct {
 	Next      int64  `json:"next"` // the offset to read next
 }
 
+// Stream is the numbering of one source's events on a topic, on a bus that keeps no log.
+type Stream struct {
+	Topic  string `json:"topic"`
+	Source string `json:"source"`
+	Log    string `json:"log"` // id of the numbering, which is new when the owner's database is
+	// First is the first number that this service waits for: what has a lower one was told before it first listened.
+	// 0 at users, who gives them out.
+	First  uint64 `json:"first,omitempty"`
+	Seq    uint64 `json:"seq"`    // the highest number, given out or heard of
+	Missed int64  `json:"missed"` // how many from First to Seq never came
+}
+
+// Gap is a loss that was noticed: see [bus.Gap].
+type Gap struct {
+	Time   time.Time `json:"time"`
+	Source string    `json:"source,omitempty"`
+	Missed uint64    `json:"missed"` // 0 where that can't be said at once; the next number that comes says it
+	Reason string    `json:"reason"`
+}
+
 // Outbox is how the owner's outbox stands.
 type Outbox struct {
-	Unsent int64 `json:"unsent"` // events that no bus has acknowledged yet
+	Unsent  int64 `json:"unsent"`  // events that no bus has acknowledged yet
+	Unheard int64 `json:"unheard"` // events that were sent when nobody at all was listening, on a bus that keeps no log
 }

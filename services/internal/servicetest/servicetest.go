@@ -1,6 +1,6 @@
 // Package servicetest runs a service inside a test as programs run it: over loopback, with a database of its own, on
 // a bus in memory or any other. It also holds what the tests of services have in common: users to tell of and their
-// events, a Kafka broker, a migrated database, and waiting for a condition.
+// events, a Kafka broker and a Redis server, a migrated database, and waiting for a condition.
 package servicetest
 
 import (

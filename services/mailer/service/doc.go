@@ -10,6 +10,8 @@
 //     deleted before it: the mailer keeps no state of users to look that up in.
 //   - Old events mail nobody. A new mailer reads the log from its start, and does not welcome a million people who have
 //     been there for years: what is older than --mail-max-age is recorded as skipped.
+//   - What it never hears it never does. On a bus that keeps nothing, who was created while it was down gets no mail, and
+//     nothing later tells it so; it counts how many events it missed.
 //   - That a user was changed or deleted is known and causes no mail.
 //
 // Mail goes to a mailbox folder, a file <event-id>.eml each, through the small interface [Sender].

@@ -41,7 +41,12 @@ func newConfig(t *testing.T) service.Config {
 
 func start(t *testing.T, rec *bustest.Recorder, cfg service.Config) *running {
 	t.Helper()
-	r := servicetest.Start(t, servicetest.Over(rec), func(env lifecycle.Env) *lifecycle.Runner { return service.New(cfg, env) })
+	return startOn(t, servicetest.Over(rec), cfg)
+}
+
+func startOn(t *testing.T, open lifecycle.OpenBus, cfg service.Config) *running {
+	t.Helper()
+	r := servicetest.Start(t, open, func(env lifecycle.Env) *lifecycle.Runner { return service.New(cfg, env) })
 	return &running{Running: r, t: t, api: mailerv1.NewMailerServiceClient(r.Conn), cfg: cfg}
 }
 

@@ -55,7 +55,8 @@ func New(cfg Config, env lifecycle.Env) *lifecycle.Runner {
 	return lifecycle.New(lifecycle.Spec{
 		Name: "mailer", API: mailerv1.MailerService_ServiceDesc.ServiceName,
 		Config: cfg.Common, Migrations: store.Migrations,
-		Build: func(_ context.Context, p *lifecycle.Parts) error { return build(cfg, p) },
+		Build:   func(_ context.Context, p *lifecycle.Parts) error { return build(cfg, p) },
+		Unheard: "it is counted, and where it told of a new user, that user gets no mail",
 	}, env)
 }
 
@@ -72,7 +73,7 @@ func build(cfg Config, p *lifecycle.Parts) error {
 	st := store.New(p.DB.DB)
 	in, err := inbox.New(inbox.Config{
 		Group: "mailer", Topics: []string{cfg.Topic}, DB: p.DB.DB, MaxAge: cfg.MailMaxAge,
-		Logger: p.Log, OnReady: p.GRPC.SetBus,
+		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,
 	}, routes(st, sender, cfg.MailFrom)...)
 	if err != nil {
 		return err

@@ -16,6 +16,8 @@
 //     a change that was rolled back.
 //   - It answers on its own commit. Whether the event has been published is not the client's affair.
 //   - Each event carries the whole user, so that who missed one is right again after the next.
+//   - On a bus that keeps nothing each event gets a number, and the last one is repeated, so that whoever missed some
+//     can count them; how many nobody at all was listening to is counted here.
 //   - A deleted user leaves a tombstone for ever: an id and its versions are never used again, and who asks for the
 //     state of everything can be told of deletions too.
 //   - Its history must not go back. A log heals its readers; nothing heals an owner whose database was put back to an

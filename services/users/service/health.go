@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/outbox"
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	"github.com/tidings-dev/tidings/services/users/internal/store"
 )
@@ -17,11 +18,13 @@ const (
 	// lookEvery is the time between two looks at the broker, and lookLimit how long one may take.
 	lookEvery = 2 * time.Second
 	lookLimit = 2 * time.Second
+	// stuckAfter is how long a bus that can't be asked may take nothing while there is something to take.
+	stuckAfter = 5 * time.Second
 )
 
 // watch looks at the broker, until ctx ends, and tells whether it can be reached. An owner has no subscription of its
 // own to go by, and an outbox with nothing in it says nothing: so the broker is asked. A bus without a log has nobody
-// to ask, and counts as standing.
+// to ask, and counts as standing until it takes none of what there is to send.
 type watch struct {
 	bus   bus.Bus
 	topic string
@@ -29,14 +32,16 @@ type watch struct {
 	log   *slog.Logger
 	// versions says how many versions this database has given out.
 	versions func(ctx context.Context) (uint64, error)
+	// outbox says how much there is to send.
+	outbox func(ctx context.Context) (outbox.Status, error)
 	// empty says that it had given out none when the service was started.
 	empty bool
 	// strange is how many events the log held, at the first look, that an empty database can't have written.
 	strange atomic.Int64
 }
 
-func newWatch(ctx context.Context, cfg Config, p *lifecycle.Parts, st *store.Store) (*watch, error) {
-	w := &watch{bus: p.Bus, topic: cfg.Topic, tell: p.GRPC.SetBus, log: p.Log}
+func newWatch(ctx context.Context, cfg Config, p *lifecycle.Parts, st *store.Store, ob *outbox.Outbox) (*watch, error) {
+	w := &watch{bus: p.Bus, topic: cfg.Topic, tell: p.GRPC.SetBus, log: p.Log, outbox: ob.Status}
 	w.versions = func(ctx context.Context) (uint64, error) {
 		totals, err := st.Totals(ctx)
 		return totals.Versions, err
@@ -55,7 +60,7 @@ func (w *watch) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		w.tell(err == nil || errors.Is(err, errors.ErrUnsupported))
+		w.tell(err == nil || errors.Is(err, errors.ErrUnsupported) && !w.stuck(ctx, time.Now()))
 		if err == nil && first {
 			first = false
 			w.compare(ctx, held)
@@ -81,6 +86,19 @@ func (w *watch) look(ctx context.Context) (held int64, err error) {
 		held += p.Next - p.First
 	}
 	return held, err
+}
+
+// stuck reports whether there is something to send and nothing was sent for stuckAfter.
+func (w *watch) stuck(ctx context.Context, now time.Time) bool {
+	held, err := w.outbox(ctx)
+	if err != nil || held.Pending == 0 {
+		return false // the database is no matter of the bus
+	}
+	since := held.Oldest
+	if held.LastSent.After(since) {
+		since = held.LastSent
+	}
+	return now.Sub(since) > stuckAfter
 }
 
 // compare notices an owner whose database was lost: the log tells of users that it knows nothing of. A log can heal its

@@ -51,13 +51,14 @@ func New(cfg Config, env lifecycle.Env) *lifecycle.Runner {
 	return lifecycle.New(lifecycle.Spec{
 		Name: "users", API: usersv1.UserService_ServiceDesc.ServiceName,
 		Config: cfg.Common, Migrations: store.Migrations,
-		Build: func(ctx context.Context, p *lifecycle.Parts) error { return build(ctx, cfg, p) },
+		Build:   func(ctx context.Context, p *lifecycle.Parts) error { return build(ctx, cfg, p) },
+		Unheard: "it is sent once and counted where nobody at all was listening; whoever was down is not told again",
 	}, env)
 }
 
 // build puts the service together; nothing of it waits for the broker.
 func build(ctx context.Context, cfg Config, p *lifecycle.Parts) error {
-	opts := []outbox.Option{outbox.WithLogger(p.Log)}
+	opts := []outbox.Option{outbox.WithLogger(p.Log), outbox.WithStream(cfg.Topic, store.Source)}
 	if cfg.OutboxKeep != 0 {
 		opts = append(opts, outbox.WithKeep(cfg.OutboxKeep))
 	}
@@ -69,7 +70,7 @@ func build(ctx context.Context, cfg Config, p *lifecycle.Parts) error {
 	if err != nil {
 		return err
 	}
-	w, err := newWatch(ctx, cfg, p, st)
+	w, err := newWatch(ctx, cfg, p, st, ob)
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,8 @@ func fillStatus(ctx context.Context, s *lifecycle.Status, st *store.Store, ob *o
 		return err
 	}
 	s.Count, s.Keys, s.Versions, s.Lag = totals.Live, totals.Live+totals.Deleted, totals.Versions, 0
-	s.Outbox = &lifecycle.Outbox{Unsent: held.Pending}
+	s.Outbox = &lifecycle.Outbox{Unsent: held.Pending, Unheard: held.Unheard}
+	numbers(s, held.Streams)
 	if note := w.note(); note != "" {
 		s.Notes = append(s.Notes, note)
 	}
@@ -107,4 +109,15 @@ func fillStatus(ctx context.Context, s *lifecycle.Status, st *store.Store, ob *o
 		s.Notes = append(s.Notes, fmt.Sprintf("%d events can't be sent, ever, and nobody else will hear of these changes: %s", held.Failed, held.FailedError))
 	}
 	return nil
+}
+
+// numbers says how far the events are numbered, which they are on a bus that keeps no log.
+func numbers(s *lifecycle.Status, streams []outbox.Stream) {
+	if s.KeepsLog {
+		return
+	}
+	for _, at := range streams {
+		s.Streams = append(s.Streams, lifecycle.Stream{Topic: at.Topic, Source: at.Source, Log: at.SeqLog, Seq: at.Seq})
+		s.Seq += at.Seq
+	}
 }

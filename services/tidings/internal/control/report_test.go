@@ -13,7 +13,7 @@ import (
 
 // reported is a platform whose owner has 3 users in 5 versions, and whose one reader has done the same.
 func reported(change func(r *control.Report, owner, reader *lifecycle.Status)) control.Report {
-	r := control.Report{Quiet: true, Services: []lifecycle.Status{
+	r := control.Report{Quiet: true, Bus: control.Bus{KeepsLog: true}, Services: []lifecycle.Status{
 		{Service: "users", State: lifecycle.Serving, Bus: true, Count: 3, Keys: 3, Versions: 5, Outbox: &lifecycle.Outbox{}},
 		{Service: "directory", State: lifecycle.Serving, Bus: true, Count: 3, Keys: 3, Versions: 5},
 	}}
@@ -35,6 +35,7 @@ func TestDisagreements(t *testing.T) {
 		"failed":                         {func(_ *control.Report, _, d *status) { d.Keys, d.State = 2, lifecycle.Failed }, ""},
 		"lag unknown":                    {func(_ *control.Report, _, d *status) { d.Keys, d.Lag = 2, lifecycle.UnknownLag }, ""},
 		"behind":                         {func(_ *control.Report, _, d *status) { d.Keys, d.Lag = 2, 1 }, ""},
+		"some wait for earlier ones":     {func(_ *control.Report, _, d *status) { d.Versions, d.Waiting = 4, 1 }, ""},
 		"not quiet":                      {func(r *control.Report, _, d *status) { d.Keys, r.Quiet = 2, false }, ""},
 		"unsent":                         {func(_ *control.Report, u, d *status) { d.Keys, u.Outbox.Unsent = 2, 1 }, ""},
 		"owner stopped":                  {func(_ *control.Report, u, d *status) { d.Keys, u.State = 2, lifecycle.Stopped }, ""},
@@ -67,10 +68,10 @@ func TestDisagreements(t *testing.T) {
 
 func TestTheTable(t *testing.T) {
 	at := []lifecycle.Position{{Topic: "t", Partition: 0, Next: 1500}, {Topic: "t", Partition: 1, Next: 500}}
-	r := control.Report{Quiet: true, Services: []lifecycle.Status{
+	r := control.Report{Quiet: true, Bus: control.Bus{KeepsLog: true}, Services: []lifecycle.Status{
 		{Service: "users", State: lifecycle.Serving, Bus: true, Count: 1999, Keys: 2000, Versions: 2345, Outbox: &lifecycle.Outbox{Unsent: 1200}},
 		{Service: "directory", State: lifecycle.Failed, Lag: -1, Error: "it is broken", Notes: []string{"mend it"}},
-		{Service: "audit", State: lifecycle.Serving, Lag: -1, Count: 1000, Keys: 1000, Versions: 1000, Positions: at, Parked: 1, Dead: 2, Missing: 3},
+		{Service: "audit", State: lifecycle.Serving, Lag: -1, Count: 1000, Keys: 1000, Versions: 1000, Positions: at, Parked: 1, Dead: 2, Missing: 3, KeepsLog: true},
 		{Service: "mailer", State: lifecycle.Serving, Bus: true, Count: 2000, Keys: 2000, Versions: 2345, Lag: 7, Positions: at, Queued: 19700},
 		{Service: "stranger", State: lifecycle.Stopped, Lag: -1, Queued: 2},
 	}}

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -43,10 +44,14 @@ func (e *claimedError) Error() string {
 
 func (e *claimedError) Unwrap() error { return e.inUse }
 
-// CheckClear reports whether Clear would refuse for the kind of bus, before anything is made. It does for a bus of
-// its own: the log there would keep its events, and the emptied owner would know nothing of them.
-func (c Config) CheckClear() error {
+// CheckClear reports whether Clear would refuse for the kind of bus, before anything is made. It does for a log at an
+// address of its own: that would keep its events, and the emptied owner would know nothing of them. It waits for no
+// broker.
+func (c Config) CheckClear(ctx context.Context) error {
 	if c.embedded() {
+		return nil
+	}
+	if keeps, err := c.keepsLog(ctx); err == nil && !keeps {
 		return nil
 	}
 	return config.Usage("--fresh: the log at %s keeps its events, and an emptied users would contradict them; "+
@@ -55,8 +60,8 @@ func (c Config) CheckClear() error {
 
 // Clear empties the folder of this platform, and leaves alone what Tidings has not put there. Claim it first. It
 // refuses where a service uses its database, and where [Config.CheckClear] does.
-func (c Config) Clear() error {
-	if err := c.CheckClear(); err != nil {
+func (c Config) Clear(ctx context.Context) error {
+	if err := c.CheckClear(ctx); err != nil {
 		return err
 	}
 	unlock, err := c.lockAll()

@@ -20,13 +20,10 @@ import (
 	users "github.com/tidings-dev/tidings/services/users/service"
 )
 
-// EmbeddedKafka is the bus that is named by no address: the broker inside the process.
-const EmbeddedKafka = "kafka"
-
-// Config says what New puts together. Every address must be set.
+// Config says what New puts together. Every address but Broker must be set; port 0 picks one that is free, at each start.
 type Config struct {
-	Bus    string // EmbeddedKafka, or the address of a broker
-	Broker string // where the embedded broker listens
+	Bus    string // EmbeddedKafka, EmbeddedRedis, or the address of a server
+	Broker string // where the embedded server listens; "" is its default: see [config.EmbeddedKafka]
 	Data   string // the folder above that of this bus
 	Topic  string
 	Door   string // the write door
@@ -47,22 +44,6 @@ var serviceNames = [...]string{"users", "directory", "audit", "mailer"}
 // Dir is the folder that holds everything of this platform: one for each bus, for what one bus has carried is
 // unknown to another.
 func (c Config) Dir() string { return config.DataDir(c.Data, c.Bus) }
-
-// Check reports an address of a bus that can't be used, before anything is made. It waits for no broker.
-func (c Config) Check(ctx context.Context) error {
-	if c.embedded() {
-		return nil
-	}
-	b, err := backends.Open(ctx, c.Bus, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, CloseTimeout)
-	defer cancel()
-	return b.Close(ctx)
-}
-
-func (c Config) embedded() bool { return c.Bus == EmbeddedKafka }
 
 func (c Config) brokerDir() string { return filepath.Join(c.Dir(), "broker") }
 
@@ -109,8 +90,8 @@ func (c Config) changed(s lifecycle.Status) {
 	}
 }
 
-// explain says what to do about a database, in words of `tidings up`. All that a reader holds is in the log too; what
-// the owner holds is nowhere else.
+// explain says what to do about a database, in words of `tidings up`. All that a reader holds is in the log too, where
+// the bus keeps one; what the owner holds is nowhere else.
 func (c Config) explain(name string, err error) error {
 	var inUse *database.InUseError
 	var broken *lifecycle.DatabaseError
@@ -121,6 +102,10 @@ func (c Config) explain(name string, err error) error {
 		return &named
 	case name == control.Owner || !errors.As(err, &broken) || outside(err):
 		return err
+	}
+	if !broken.KeepsLog {
+		return fmt.Errorf("%w; put a backup of %s back, or delete it and start anew: it then begins empty, for this bus keeps nothing "+
+			"to fill it from, and hears only of what happens from then on", err, broken.DB)
 	}
 	return fmt.Errorf("%w; delete %s and start it: it fills again from the log", err, broken.DB)
 }

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tidings-dev/tidings/bus/embedded"
 	"github.com/tidings-dev/tidings/services/internal/config"
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	"github.com/tidings-dev/tidings/services/tidings/internal/control"
@@ -22,25 +21,25 @@ import (
 // Platform is the broker and the services. It is a [control.Platform].
 type Platform struct {
 	cfg    Config
-	broker *embedded.Kafka // nil with a real one
-	url    string          // of the bus, as services connect to it
+	broker broker // nil with a real one
+	url    string // of the bus, as services connect to it
 	units  []*unit
 }
 
 var _ control.Platform = (*Platform)(nil)
 
-// New starts the embedded broker, if that is the bus, and makes the services, which are all still stopped. Close
+// New starts the embedded server, if that is the bus, and makes the services, which are all still stopped. Close
 // gives everything back.
 func New(ctx context.Context, cfg Config) (*Platform, error) {
 	p := &Platform{cfg: cfg, url: cfg.Bus}
 	if err := os.MkdirAll(cfg.Dir(), 0o700); err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
-	if cfg.embedded() {
-		broker, err := embedded.StartKafka(ctx, embedded.KafkaConfig{Addr: cfg.Broker, Dir: cfg.brokerDir(), Log: cfg.Log})
-		if err != nil {
-			return nil, fmt.Errorf("--broker: %w", err)
-		}
+	broker, err := cfg.startBroker(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if broker != nil {
 		p.broker, p.url = broker, broker.URL()
 	}
 	services, err := cfg.services(p.url)
@@ -99,7 +98,7 @@ func together(faults []error) error {
 	return errors.New(strings.Join(said, "; "))
 }
 
-// CloseTimeout is how long the embedded broker may take to close. The services have [lifecycle.DefaultStopTimeout]
+// CloseTimeout is how long the embedded server may take to close. The services have [lifecycle.DefaultStopTimeout]
 // and [lifecycle.CloseTimeout] before it.
 const CloseTimeout = 1500 * time.Millisecond
 
@@ -162,7 +161,7 @@ func (p *Platform) Report(ctx context.Context) control.Report {
 	}
 	for _, s := range r.Services {
 		if s.Guarantees != "" {
-			r.Bus.Guarantees = s.Guarantees
+			r.Bus.Guarantees, r.Bus.Without, r.Bus.KeepsLog = s.Guarantees, s.Without, s.KeepsLog
 		}
 	}
 	after := p.owner(ctx)

@@ -115,7 +115,7 @@ func TestAPlatformReportsAndStopsAndStartsByName(t *testing.T) {
 			}
 		}
 		if standing == 4 {
-			if !r.Quiet || !r.Bus.Embedded || r.Bus.Topic != "t" || r.Bus.Guarantees == "" || r.Data != cfg.Dir() {
+			if !r.Quiet || !r.Bus.Embedded || !r.Bus.KeepsLog || r.Bus.Without != "" || r.Bus.Topic != "t" || r.Bus.Guarantees == "" || r.Data != cfg.Dir() {
 				t.Errorf("report %+v", r)
 			}
 			break
@@ -259,7 +259,7 @@ func TestClear(t *testing.T) {
 	if err := p.StartAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := cfg.Clear(); !errors.Is(err, database.ErrInUse) || !strings.Contains(err.Error(), "another --data") {
+	if err := cfg.Clear(t.Context()); !errors.Is(err, database.ErrInUse) || !strings.Contains(err.Error(), "another --data") {
 		t.Errorf("while it runs: %v, want ErrInUse", err)
 	}
 	closeIt()
@@ -267,7 +267,7 @@ func TestClear(t *testing.T) {
 	if err := os.WriteFile(foreign, []byte("dear"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := cfg.Clear(); err != nil {
+	if err := cfg.Clear(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	left, err := os.ReadDir(cfg.Dir())
@@ -288,7 +288,7 @@ func TestClearIsRefusedForARealBus(t *testing.T) {
 	cfg := newConfig(t)
 	cfg.Bus = "kafka://u:geheim@127.0.0.1:1"
 	var usage *config.UsageError
-	if err := cfg.Clear(); !errors.As(err, &usage) || strings.Contains(err.Error(), "geheim") {
+	if err := cfg.Clear(t.Context()); !errors.As(err, &usage) || strings.Contains(err.Error(), "geheim") {
 		t.Errorf("got %v, want a *UsageError", err)
 	}
 	if _, err := os.Stat(cfg.Dir()); !errors.Is(err, os.ErrNotExist) {
@@ -298,7 +298,7 @@ func TestClearIsRefusedForARealBus(t *testing.T) {
 
 func TestCheckFindsAMistakeInTheBusAndMakesNothing(t *testing.T) {
 	cfg := newConfig(t)
-	for bus, want := range map[string]string{"kafka": "", "kafka://127.0.0.1:1": "", "h:9": `no backend for scheme "h"`, "kafka://127.0.0.1:1?ack=1": `"acks"`} {
+	for bus, want := range map[string]string{"kafka": "", "redis": "", "kafka://127.0.0.1:1": "", "redis://127.0.0.1:1": "", "redis://127.0.0.1:1?buffr=1": `"buffer"`, "h:9": `no backend for scheme "h"`, "kafka://127.0.0.1:1?ack=1": `"acks"`} {
 		cfg.Bus = bus
 		err := cfg.Check(context.Background())
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

@@ -31,11 +31,36 @@ func KafkaURL(t testing.TB) string {
 	return k.URL()
 }
 
+// RedisURL is the server that TIDINGS_TEST_REDIS names, or else an embedded one that runs until the test ends.
+func RedisURL(t testing.TB) string {
+	t.Helper()
+	if url := os.Getenv("TIDINGS_TEST_REDIS"); url != "" {
+		return url
+	}
+	r, err := embedded.StartRedis(t.Context(), embedded.RedisConfig{Addr: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, r)
+	return r.URL()
+}
+
 // OnKafka points a service at the broker of [KafkaURL] and at a topic of the test's own, and returns a connection of
 // the test's to the same broker.
 func OnKafka(t testing.TB, cfg *config.Common) bus.Bus {
 	t.Helper()
-	cfg.Bus, cfg.Topic = KafkaURL(t), fmt.Sprintf("tidings-test-%d-%d", os.Getpid(), time.Now().UnixNano())
+	return on(t, KafkaURL(t), cfg)
+}
+
+// OnRedis is OnKafka for the server of [RedisURL].
+func OnRedis(t testing.TB, cfg *config.Common) bus.Bus {
+	t.Helper()
+	return on(t, RedisURL(t), cfg)
+}
+
+func on(t testing.TB, url string, cfg *config.Common) bus.Bus {
+	t.Helper()
+	cfg.Bus, cfg.Topic = url, NewTopic()
 	b, err := backends.Open(t.Context(), cfg.Bus, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +68,9 @@ func OnKafka(t testing.TB, cfg *config.Common) bus.Bus {
 	closeAtEnd(t, b)
 	return b
 }
+
+// NewTopic is the name of a topic that nobody else uses, on a server that others use too.
+func NewTopic() string { return fmt.Sprintf("tidings-test-%d-%d", os.Getpid(), time.Now().UnixNano()) }
 
 // closeAtEnd closes c when the test ends, and fails it if that goes wrong.
 func closeAtEnd(t testing.TB, c interface{ Close(context.Context) error }) {
