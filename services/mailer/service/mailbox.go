@@ -1,19 +1,11 @@
 package service
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	netmail "net/mail"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"github.com/google/uuid"
-	"github.com/wneessen/go-mail"
 
 	"github.com/tidings-dev/tidings/bus"
 )
@@ -42,51 +34,7 @@ func (b *Mailbox) Send(_ context.Context, m Mail) error {
 	return nil
 }
 
-// compose makes the mail's text. Names and subjects are encoded, so that nothing in them is taken for a header.
-func compose(m Mail) ([]byte, error) {
-	msg := mail.NewMsg()
-	if err := msg.From(m.From); err != nil {
-		return nil, fmt.Errorf("from %.64q: %w", m.From, err)
-	}
-	to := netmail.Address{Name: m.Name, Address: m.To}
-	if parsed, err := netmail.ParseAddress(m.To); err != nil || parsed.Address != m.To {
-		return nil, fmt.Errorf("to %.64q: it is not an address", m.To)
-	}
-	if err := msg.To(to.String()); err != nil {
-		return nil, fmt.Errorf("to %.64q: %w", m.To, err)
-	}
-	msg.Subject(m.Subject)
-	msg.SetMessageIDWithValue(messageID(m))
-	if m.SentTime.IsZero() {
-		msg.SetDate()
-	} else {
-		msg.SetDateWithValue(m.SentTime)
-	}
-	msg.SetBodyString(mail.TypeTextPlain, m.Text)
-	var text bytes.Buffer
-	_, err := msg.WriteTo(&text)
-	return text.Bytes(), err
-}
-
-// messageID is the same for the same mail, so that whoever gets it twice can tell.
-func messageID(m Mail) string {
-	domain := "localhost"
-	if from, err := netmail.ParseAddress(m.From); err == nil {
-		domain = from.Address[strings.LastIndexByte(from.Address, '@')+1:]
-	}
-	return plainID(m.ID) + "@" + domain
-}
-
 func fileName(id string) string { return plainID(id) + ".eml" }
-
-// plainID is the event's id where that is a UUID, as ours are. Somebody else's may be any text: a hash stands for it.
-func plainID(id string) string {
-	if u, err := uuid.Parse(id); err == nil && u.String() == id {
-		return id
-	}
-	sum := sha256.Sum256([]byte(id))
-	return hex.EncodeToString(sum[:16])
-}
 
 // write puts a file in place whole: written beside, brought to the disk, renamed, and the name brought to the disk.
 func (b *Mailbox) write(name string, text []byte) (err error) {

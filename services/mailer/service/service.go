@@ -15,6 +15,7 @@ import (
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	"github.com/tidings-dev/tidings/services/internal/program"
 	"github.com/tidings-dev/tidings/services/mailer/internal/store"
+	"github.com/tidings-dev/tidings/services/mailer/internal/submission"
 )
 
 // DefaultListen is where gRPC is served unless told otherwise.
@@ -24,6 +25,7 @@ const DefaultListen = "127.0.0.1:8484"
 type Config struct {
 	config.Common
 	Mailbox    string        `help:"Folder that mails are written to, a file each. The default is mailbox, beside the database." placeholder:"DIR"`
+	SMTP       string        `name:"smtp" help:"Mail server that mails are handed to, instead of a folder: smtp://user@host:587 (STARTTLS) or smtps://user@host:465. The password comes from $$TIDINGS_SMTP_PASSWORD or ?password.file=PATH. Other parameters: tls, ca.file, helo, timeout, connections." placeholder:"URL"`
 	MailFrom   string        `help:"Who the mails are from." default:"Tidings <welcome@tidings.example>" placeholder:"ADDRESS"`
 	MailMaxAge time.Duration `help:"Events older than this mail nobody and are recorded as skipped; 0 is any age." default:"24h"`
 }
@@ -37,7 +39,7 @@ func (c *Config) Validate() error {
 	if c.MailMaxAge < 0 {
 		faults = append(faults, fmt.Errorf("--mail-max-age %v: pass a time above 0, such as 24h, or 0 for any age", c.MailMaxAge))
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, c.checkSMTP())...)
 }
 
 // Main runs the mailer as a program of its own.
@@ -60,19 +62,20 @@ func New(cfg Config, env lifecycle.Env) *lifecycle.Runner {
 	}, env)
 }
 
-// build puts the service together; nothing of it waits for the broker.
+// attempts is how often a mail is tried: for about a day, as the longest wait between two is ten minutes. A mail server
+// may be away for a night, or have something against us until somebody comes to work; no mail is to die of that.
+const attempts = 160
+
+// build puts the service together; nothing of it waits for the broker, or for the mail server.
 func build(cfg Config, p *lifecycle.Parts) error {
-	folder := cfg.Mailbox
-	if folder == "" {
-		folder = filepath.Join(filepath.Dir(p.DB.Name()), "mailbox")
-	}
-	sender, err := NewMailbox(folder)
+	sender, timeout, err := newSender(cfg, p)
 	if err != nil {
-		return fmt.Errorf("--mailbox: %w", err)
+		return err
 	}
 	st := store.New(p.DB.DB)
 	in, err := inbox.New(inbox.Config{
 		Group: "mailer", Topics: []string{cfg.Topic}, DB: p.DB.DB, MaxAge: cfg.MailMaxAge,
+		Attempts: attempts, Timeout: timeout,
 		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,
 	}, routes(st, sender, cfg.MailFrom)...)
 	if err != nil {
@@ -85,4 +88,32 @@ func build(cfg Config, p *lifecycle.Parts) error {
 		return err
 	})
 	return nil
+}
+
+// newSender makes what mails go through, and says how long one may take; 0 is the inbox's default.
+func newSender(cfg Config, p *lifecycle.Parts) (Sender, time.Duration, error) {
+	if cfg.SMTP == "" {
+		sender, err := newMailbox(cfg, p.DB.Name())
+		return sender, 0, err
+	}
+	settings, err := submission.Parse(cfg.SMTP)
+	if err != nil {
+		return nil, 0, fmt.Errorf("--smtp: %w", err)
+	}
+	p.Log.Info("mails go to a mail server", "smtp", settings)
+	sender := NewSMTP(settings, p.Log)
+	p.Go("smtp", sender.Run) // named before the inbox, and so told to stop after it
+	return sender, settings.Timeout, nil
+}
+
+func newMailbox(cfg Config, db string) (*Mailbox, error) {
+	folder := cfg.Mailbox
+	if folder == "" {
+		folder = filepath.Join(filepath.Dir(db), "mailbox")
+	}
+	box, err := NewMailbox(folder)
+	if err != nil {
+		return nil, fmt.Errorf("--mailbox: %w", err)
+	}
+	return box, nil
 }

@@ -1,0 +1,131 @@
+package submission
+
+import (
+	"errors"
+	"fmt"
+	"net/textproto"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/services/mailer/internal/smtptest"
+)
+
+// no is the server's answer in a test of refusals.
+type no struct {
+	at       stage
+	code     int
+	enhanced [3]int
+}
+
+// refusing is a server that gives the answer that a recipient stands for.
+func refusing(t *testing.T, answers map[string]no) *smtptest.Server {
+	hook := func(at stage, to string) error {
+		if n, ok := answers[to]; ok && n.at == at {
+			return smtptest.Refuse(n.code, n.enhanced, "so be it")
+		}
+		return nil
+	}
+	return smtptest.Start(t, smtptest.Answers{
+		NoTLS: true, Open: true,
+		From: func(from string) error { return hook(stageSender, from) },
+		To:   func(to string) error { return hook(stageRecipient, to) },
+		Mail: func(m smtptest.Mail) error { return hook(stageData, m.To) },
+	})
+}
+
+func TestWhichRefusalsAreForGood(t *testing.T) {
+	tests := []struct {
+		no
+		permanent bool
+	}{
+		{no{stageRecipient, 450, [3]int{4, 2, 0}}, false},
+		{no{stageRecipient, 451, [3]int{4, 7, 1}}, false}, // greylisting
+		{no{stageRecipient, 452, [3]int{4, 2, 2}}, false}, // mailbox full
+		{no{stageRecipient, 550, [3]int{5, 1, 1}}, true},  // no such user
+		{no{stageRecipient, 550, [3]int{5, 0, 0}}, true},
+		{no{stageRecipient, 550, [3]int{5, 5, 0}}, true}, // what one large provider says of an unknown mailbox
+		{no{stageRecipient, 553, [3]int{5, 1, 3}}, true}, // bad address
+		{no{stageRecipient, 556, [3]int{5, 1, 10}}, true},
+		{no{stageData, 451, [3]int{4, 3, 0}}, false},
+		{no{stageData, 552, [3]int{5, 3, 4}}, true}, // too large
+		{no{stageData, 554, [3]int{5, 6, 0}}, true}, // content
+		// About us.
+		{no{stageSender, 550, [3]int{5, 1, 1}}, false},
+		{no{stageSender, 553, [3]int{5, 1, 8}}, false},
+		{no{stageRecipient, 503, [3]int{5, 5, 1}}, false},
+		{no{stageRecipient, 504, [3]int{5, 5, 2}}, false}, // the name that we greeted with
+		{no{stageRecipient, 530, [3]int{5, 7, 0}}, false},
+		{no{stageRecipient, 535, [3]int{5, 0, 0}}, false},
+		{no{stageRecipient, 550, [3]int{5, 1, 8}}, false}, // the sender's domain
+		{no{stageRecipient, 554, [3]int{5, 7, 1}}, false}, // relay access denied
+		{no{stageData, 550, [3]int{5, 7, 26}}, false},     // SPF, DKIM
+	}
+	answers := map[string]no{}
+	for _, tt := range tests {
+		answers[address(tt.no)] = tt.no
+	}
+	srv := refusing(t, answers)
+	c := newClient(t, srv.URL())
+	for _, tt := range tests {
+		m := mailTo(address(tt.no))
+		if tt.at == stageSender {
+			m.From = address(tt.no)
+		}
+		err := c.Send(t.Context(), m)
+		if r := refusal(t, err); r.Code != tt.code || !strings.HasSuffix(r.Words, "so be it") || r.Stage != string(tt.at) {
+			t.Errorf("%v: %+v; want the server's answer", tt.no, r)
+		}
+		if bus.IsPermanent(err) != tt.permanent {
+			t.Errorf("%v: %v is permanent: %t; want %t", tt.no, err, !tt.permanent, tt.permanent)
+		}
+	}
+	mustSend(t, c, "ada@example.com")
+	if mails := srv.Mails(); len(mails) != 1 || mails[0].To != "ada@example.com" {
+		t.Errorf("taken %v, want the last one", mails)
+	}
+	if connections, _, resets := srv.Counts(); connections != 1 || resets < len(tests) {
+		t.Errorf("%d connections and %d RSETs; want all on one, and one RSET after each refusal", connections, resets)
+	}
+}
+
+// address is one that stands for an answer.
+func address(n no) string {
+	name := strings.ReplaceAll(string(n.at), " ", "-")
+	return fmt.Sprintf("%s-%d-%d-%d@example.com", name, n.code, n.enhanced[1], n.enhanced[2])
+}
+
+// A server that says 421 closes the connection, whatever it was asked.
+func TestAServerThatCloses(t *testing.T) {
+	for _, at := range []stage{stageRecipient, stageData} {
+		srv := refusing(t, map[string]no{"bob@example.com": {at, 421, [3]int{4, 3, 2}}})
+		c := newClient(t, srv.URL())
+		wantRetry(t, send(t, c, "bob@example.com"))
+		mustSend(t, c, "ada@example.com")
+		if connections, _, _ := srv.Counts(); connections != 2 {
+			t.Errorf("%s: %d connections, want a new one", at, connections)
+		}
+	}
+}
+
+func TestExplainTellsWhatTheConnectionWasAt(t *testing.T) {
+	broken := errors.New("broken pipe")
+	if err := explain(stageData, broken); !errors.Is(err, broken) || !strings.Contains(err.Error(), "the mail") {
+		t.Errorf("%v", err)
+	}
+}
+
+// What a server says goes into logs and databases, some of which take no zero bytes.
+func TestAnAnswerBecomesOnePlainLine(t *testing.T) {
+	for _, answer := range []string{"5.1.1 no\x00such\r\n5.1.1 user\x1b[31m", strings.Repeat("ü", 400), "\xff\xfe no", ""} {
+		err := explain(stageRecipient, &textproto.Error{Code: 550, Msg: answer})
+		words := refusal(t, err).Words
+		if len(words) > longestAnswer || !utf8.ValidString(words) || strings.ContainsAny(words, "\x00\r\n\x1b") {
+			t.Errorf("%q became %q", answer, words)
+		}
+	}
+	if got := plain("5.1.1 no such\n5.1.1 user"); got != "5.1.1 no such 5.1.1 user" {
+		t.Errorf("got %q", got)
+	}
+}

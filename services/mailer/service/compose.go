@@ -1,0 +1,59 @@
+package service
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	netmail "net/mail"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/wneessen/go-mail"
+)
+
+// compose makes the mail's text, headers and body, of ASCII but for an address that is beyond it. Names and subjects are
+// encoded, so that nothing in them is taken for a header. Auto-Submitted (RFC 3834) keeps away the answers of machines.
+func compose(m Mail) ([]byte, error) {
+	msg := mail.NewMsg(mail.WithNoDefaultUserAgent())
+	if err := msg.From(m.From); err != nil {
+		return nil, fmt.Errorf("from %.64q: %w", m.From, err)
+	}
+	to := netmail.Address{Name: m.Name, Address: m.To}
+	if parsed, err := netmail.ParseAddress(m.To); err != nil || parsed.Address != m.To {
+		return nil, fmt.Errorf("to %.64q: it is not an address", m.To)
+	}
+	if err := msg.To(to.String()); err != nil {
+		return nil, fmt.Errorf("to %.64q: %w", m.To, err)
+	}
+	msg.Subject(m.Subject)
+	msg.SetMessageIDWithValue(messageID(m))
+	msg.SetGenHeader("Auto-Submitted", "auto-generated")
+	if m.SentTime.IsZero() {
+		msg.SetDate()
+	} else {
+		msg.SetDateWithValue(m.SentTime)
+	}
+	msg.SetBodyString(mail.TypeTextPlain, m.Text)
+	var text bytes.Buffer
+	_, err := msg.WriteTo(&text)
+	return text.Bytes(), err
+}
+
+// messageID is the same for the same mail, so that whoever gets it twice can tell.
+func messageID(m Mail) string {
+	domain := "localhost"
+	if from, err := netmail.ParseAddress(m.From); err == nil {
+		domain = from.Address[strings.LastIndexByte(from.Address, '@')+1:]
+	}
+	return plainID(m.ID) + "@" + domain
+}
+
+// plainID is the event's id where that is a UUID, as ours are. Somebody else's may be any text: a hash stands for it.
+func plainID(id string) string {
+	if u, err := uuid.Parse(id); err == nil && u.String() == id {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:16])
+}
