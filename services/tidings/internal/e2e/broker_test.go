@@ -2,160 +2,146 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tidings-dev/tidings/bus/embedded"
 )
 
-// broker is a Kafka that a test may stop.
-type broker interface {
-	URL() string
-	// Kill ends it as a power cut would; Start brings it back with its log and at its address.
+// server is a Kafka or a Redis that a test may stop.
+type server interface {
+	wire() wire
+	// Kill ends it as a power cut would; Start brings it back at its address, with its log if it keeps one.
 	Kill(t *testing.T)
 	Start(t *testing.T)
 }
 
-// onBrokers runs a test on the embedded broker, in a process of its own, and, where TIDINGS_TEST_KAFKA says that there
-// is one to be had, on a real Kafka that the test brings up for itself.
-func onBrokers(t *testing.T, test func(t *testing.T, b broker)) {
-	t.Run("embedded", func(t *testing.T) {
-		t.Parallel()
-		test(t, startEmbedded(t))
-	})
-	t.Run("real", func(t *testing.T) {
-		needReal(t)
-		t.Parallel()
-		test(t, startReal(t))
-	})
-}
+// These tell a child of the test which embedded server it is to be.
+const (
+	serverVar     = "TIDINGS_E2E_SERVER"
+	serverDirVar  = "TIDINGS_E2E_SERVER_DIR"
+	serverAddrVar = "TIDINGS_E2E_SERVER_ADDR"
+)
 
-// onKafka runs a test that does not stop the broker: on the embedded one, and on the one that TIDINGS_TEST_KAFKA names.
-func onKafka(t *testing.T, test func(t *testing.T, url string)) {
-	t.Run("embedded", func(t *testing.T) {
-		t.Parallel()
-		test(t, startEmbedded(t).URL())
-	})
-	t.Run("real", func(t *testing.T) {
-		url := needReal(t)
-		t.Parallel()
-		test(t, url)
-	})
-}
-
-// needReal skips a test on a laptop, and fails it where a real broker has to be there.
-func needReal(t *testing.T) string {
-	t.Helper()
-	url := os.Getenv("TIDINGS_TEST_KAFKA")
-	if url == "" {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI is true and TIDINGS_TEST_KAFKA is not set: eval \"$(.ci/real up)\" first")
-		}
-		t.Skip("TIDINGS_TEST_KAFKA is not set: no real Kafka to test with; see .ci/real")
+// serve is the embedded server in a process of its own.
+func serve(name, dir, addr string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	type closer interface {
+		URL() string
+		Close(context.Context) error
 	}
-	return url
+	var s closer
+	var err error
+	if name == "kafka" {
+		s, err = embedded.StartKafka(ctx, embedded.KafkaConfig{Addr: addr, Dir: dir})
+	} else {
+		s, err = embedded.StartRedis(ctx, embedded.RedisConfig{Addr: addr, Log: slog.New(slog.DiscardHandler)})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("serves", s.URL())
+	<-ctx.Done()
+	within, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := s.Close(within); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
-// embeddedBroker is the embedded broker in a process of its own.
-type embeddedBroker struct {
+// embeddedServer is an embedded server in a process of its own.
+type embeddedServer struct {
+	kind
 	dir, addr string
+	url       string
 	process   *process
 }
 
-func startEmbedded(t *testing.T) *embeddedBroker {
+func startEmbedded(t *testing.T, k kind) *embeddedServer {
 	t.Helper()
-	b := &embeddedBroker{dir: t.TempDir(), addr: "127.0.0.1:0"}
-	b.Start(t)
-	return b
+	s := &embeddedServer{kind: k, dir: t.TempDir(), addr: ownAddress(t, 1)}
+	s.Start(t)
+	return s
 }
 
-func (b *embeddedBroker) URL() string { return "kafka://" + b.addr }
+func (s *embeddedServer) wire() wire { return wire{s.kind, s.url, false} }
 
-func (b *embeddedBroker) Kill(*testing.T) { b.process.kill() }
+func (s *embeddedServer) Kill(*testing.T) { s.process.kill() }
 
-func (b *embeddedBroker) Start(t *testing.T) {
+func (s *embeddedServer) Start(t *testing.T) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.process = start(t, self, []string{brokerDirVar + "=" + b.dir, brokerAddrVar + "=" + b.addr})
-	b.addr = b.process.await(t, `broker serves at (\S+)`)
+	s.process = start(t, self, []string{serverVar + "=" + s.name, serverDirVar + "=" + s.dir, serverAddrVar + "=" + s.addr})
+	s.url = s.process.await(t, `serves (\S+)`)
 }
 
-// realBroker is an Apache Kafka of the test's own.
-type realBroker struct {
+// realServer is an Apache Kafka or a Redis of the test's own.
+type realServer struct {
+	kind
 	dir string
 	env []string
 	url string
 }
 
-func startReal(t *testing.T) *realBroker {
+func startReal(t *testing.T, k kind) *realServer {
 	t.Helper()
 	dir := t.TempDir()
-	b := &realBroker{dir: dir, env: append(os.Environ(),
-		"TIDINGS_REAL_DIR="+dir, "TIDINGS_REAL_KAFKA_PORT="+strconv.Itoa(freePorts(t)))}
+	s := &realServer{kind: k, dir: dir, env: append(os.Environ(),
+		"TIDINGS_REAL_DIR="+dir, k.port+"="+port(ownAddress(t, 2)))}
 	t.Cleanup(func() {
-		if out, err := b.real("down", "kafka").CombinedOutput(); err != nil {
-			t.Errorf(".ci/real down kafka: %v\n%s", err, out)
+		if out, err := s.real("down", k.name).CombinedOutput(); err != nil {
+			t.Errorf(".ci/real down %s: %v\n%s", k.name, err, out)
 		}
 	})
-	b.Start(t)
-	return b
+	s.Start(t)
+	return s
 }
 
-// freePorts returns the first of two free ports in a row.
-func freePorts(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		next, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port+1))
-		_ = l.Close()
-		if err == nil {
-			_ = next.Close()
-			return port
-		}
-	}
-	t.Fatal("no two free ports in a row")
-	return 0
-}
-
-func (b *realBroker) real(args ...string) *exec.Cmd {
+func (s *realServer) real(args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(root, ".ci", "real"), args...)
-	cmd.Env = b.env
+	cmd.Env = s.env
 	return cmd
 }
 
-func (b *realBroker) URL() string { return b.url }
+func (s *realServer) wire() wire { return wire{s.kind, s.url, true} }
 
-func (b *realBroker) Start(t *testing.T) {
+func (s *realServer) Start(t *testing.T) {
 	t.Helper()
-	cmd := b.real("up", "kafka")
+	cmd := s.real("up", s.name)
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
 	if err := cmd.Run(); err != nil {
-		t.Fatalf(".ci/real up kafka: %v\n%s", err, log.String())
+		t.Fatalf(".ci/real up %s: %v\n%s", s.name, err, log.String())
 	}
-	_, url, ok := strings.Cut(strings.TrimSpace(out.String()), "TIDINGS_TEST_KAFKA=")
+	_, address, ok := strings.Cut(strings.TrimSpace(out.String()), s.variable+"=")
 	if !ok {
-		t.Fatalf(".ci/real up kafka printed no address: %q", out.String())
+		t.Fatalf(".ci/real up %s printed no address: %q", s.name, out.String())
 	}
-	b.url = strings.Trim(url, `'"`)
+	s.url = strings.Trim(address, `'"`)
 }
 
-func (b *realBroker) Kill(t *testing.T) {
+func (s *realServer) Kill(t *testing.T) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(b.dir, "kafka-1.pid"))
+	text, err := os.ReadFile(filepath.Join(s.dir, s.pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,8 +156,24 @@ func (b *realBroker) Kill(t *testing.T) {
 		if syscall.Kill(pid, 0) == nil && !zombie(pid) {
 			return fmt.Errorf("process %d is still there", pid)
 		}
-		return nil
+		return s.silent(t)
 	})
+}
+
+// silent returns an error if somebody still accepts connections at the server's address. A process whose threads are
+// still ending passes for a zombie, and has its sockets.
+func (s *realServer) silent(t *testing.T) error {
+	t.Helper()
+	at, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.DialTimeout("tcp", at.Host, time.Second)
+	if err != nil {
+		return nil
+	}
+	_ = conn.Close()
+	return fmt.Errorf("somebody still listens at %s", at.Host)
 }
 
 // zombie reports whether a process has ended and only waits for its parent to notice.

@@ -1,26 +1,24 @@
 package e2e
 
 import (
-	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"github.com/tidings-dev/tidings/bus/embedded"
 )
 
-// TestMain runs the tests, or, in a child that a test has started, the embedded broker.
+// TestMain runs the tests, or, in a child that a test has started, an embedded server.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(brokerDirVar); dir != "" {
-		os.Exit(runBroker(dir, os.Getenv(brokerAddrVar)))
+	if name := os.Getenv(serverVar); name != "" {
+		os.Exit(serve(name, os.Getenv(serverDirVar), os.Getenv(serverAddrVar)))
 	}
+	flag.Parse()
+	atOnce()
 	code := m.Run()
 	if binaries.dir != "" {
 		_ = os.RemoveAll(binaries.dir) // a folder for temporary files
@@ -28,28 +26,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-const (
-	brokerDirVar  = "TIDINGS_E2E_BROKER_DIR"
-	brokerAddrVar = "TIDINGS_E2E_BROKER_ADDR"
-)
-
-func runBroker(dir, addr string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	b, err := embedded.StartKafka(ctx, embedded.KafkaConfig{Addr: addr, Dir: dir})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+// atOnce lets more tests run at a time than there are processors, unless somebody has said how many: most of their time
+// they wait for others' timers, such as those by which a group at a real broker forms.
+func atOnce() {
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
+	if !said {
+		_ = flag.Set("test.parallel", "6") // it is a flag, and a number
 	}
-	fmt.Println("broker serves at", b.Addr())
-	<-ctx.Done()
-	within, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := b.Close(within); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
 }
 
 // binaries are the programs, built once for all tests of a run.

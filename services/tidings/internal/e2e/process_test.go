@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -71,6 +73,40 @@ func startReading(t *testing.T, stdin *os.File, path string, env []string, args 
 		}
 	})
 	return p
+}
+
+// ports are those that were given out, for each to be one test's alone.
+var ports = struct {
+	sync.Mutex
+	next int
+}{next: 10_000 + rand.IntN(5_000)}
+
+// ownAddress returns an address on loopback that stays free while nobody listens there, so that whatever was stopped
+// can come back to it: its port, and those behind it, n in all, are below those that the system gives out.
+func ownAddress(t *testing.T, n int) string {
+	t.Helper()
+	ports.Lock()
+	defer ports.Unlock()
+	for range 5_000 {
+		first := ports.next
+		ports.next += n
+		if free(first, n) {
+			return fmt.Sprintf("127.0.0.1:%d", first)
+		}
+	}
+	t.Fatal("no free ports")
+	return ""
+}
+
+func free(first, n int) bool {
+	for port := first; port < first+n; port++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return false
+		}
+		_ = l.Close()
+	}
+	return true
 }
 
 // environment is this process's own without the settings that a developer's shell may hold for the programs: tests say

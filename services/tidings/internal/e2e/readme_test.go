@@ -56,7 +56,7 @@ func readme(t *testing.T) []command {
 }
 
 // byTheGate are commands that .ci/run itself consists of: running them here would run this test.
-var byTheGate = []string{"go test ./...", `eval "$(.ci/real up kafka)"`, "go test -run '^$' -bench . ./bus/..."}
+var byTheGate = []string{"go test ./...", `eval "$(.ci/real up kafka redis)"`, "go test -run '^$' -bench . ./bus/..."}
 
 // Every command of the README is run, as it stands there and from the repository's root, and does what the README
 // says. It needs the README's own ports, and grpcurl from the module proxy: on a laptop neither may be there.
@@ -70,8 +70,8 @@ func TestTheReadmesCommands(t *testing.T) {
 		line = strings.TrimSpace(line)
 		switch {
 		case slices.Contains(byTheGate, line):
-		case strings.HasPrefix(line, "go run ./services/tidings up --bus kafka://"), strings.HasPrefix(line, "go run ./services/directory "):
-			readmeOnRealKafka(t, env, line)
+		case strings.Contains(line, " --bus "):
+			readmeElsewhere(t, env, line)
 		case line == "go run ./services/tidings up":
 			up := shell(t, env, line)
 			up.await(t, `Ctrl-C`)
@@ -131,25 +131,38 @@ func shape(v any) string {
 	return ""
 }
 
-// readmeOnRealKafka runs a program on the broker that is there instead of the one that the README names, on ports of
-// its own, until it serves.
-func readmeOnRealKafka(t *testing.T, env []string, line string) {
+// readmeElsewhere runs a program that the README points at another bus, until it serves: on ports of its own, for the
+// README's platform still runs, and on the real servers that are there in place of those that the README names.
+func readmeElsewhere(t *testing.T, env []string, line string) {
 	t.Helper()
-	_, rest, _ := strings.Cut(line, "--bus kafka://127.0.0.1:9092")
-	start, _, _ := strings.Cut(line, "--bus kafka://127.0.0.1:9092")
-	rest = strings.ReplaceAll(rest, "/var/lib/tidings/", t.TempDir()+"/")
-	args := []string{"--topic", fmt.Sprintf("e2e-readme-%d", time.Now().UnixNano()), "--bus", needReal(t)}
+	line = strings.ReplaceAll(line, "/var/lib/tidings/", t.TempDir()+"/")
+	for named, there := range map[string]func(*testing.T) string{
+		"kafka://127.0.0.1:9092": needReal, "redis://127.0.0.1:6379/0": realRedisURL,
+	} {
+		if strings.Contains(line, named) {
+			line = strings.ReplaceAll(line, named, there(t))
+		}
+	}
+	line += fmt.Sprintf(" --topic e2e-readme-%d", time.Now().UnixNano())
 	ready := `msg=serving`
 	if strings.Contains(line, " up ") {
-		for _, flag := range []string{"control", "broker", "door", "users", "directory", "audit", "mailer"} {
-			args = append(args, "--"+flag, "127.0.0.1:0")
-		}
+		line += " " + strings.Join(anyPorts(), " ")
 		ready = `Ctrl-C`
 	} else {
-		args = append(args, "--listen", "127.0.0.1:0")
+		line += " --listen 127.0.0.1:0"
 	}
-	p := shell(t, env, start+strings.Join(args, " ")+rest)
+	p := shell(t, env, line)
 	p.await(t, ready)
+}
+
+// realRedisURL is the real Redis that CI has brought up.
+func realRedisURL(t *testing.T) string {
+	t.Helper()
+	url := os.Getenv("TIDINGS_TEST_REDIS")
+	if url == "" {
+		t.Fatal("TIDINGS_TEST_REDIS is not set: eval \"$(.ci/real up)\" first")
+	}
+	return url
 }
 
 // shell runs a line as a shell does that stands in the repository's root. All that it starts ends with the test.

@@ -15,24 +15,35 @@ import (
 
 // The first rule: no service depends on another. Each in turn is stopped, and the broker; meanwhile all others answer
 // reads, users takes writes, and any process that is started serves.
+//
+// Where the bus keeps nothing, each reader lacks what was written while it was down, counts that, and has all the rest.
+// Of what was written while the broker was away, the outbox keeps everything; who is not back when it is told counts it.
 func TestNoServiceDependsOnAnotherOrOnTheBroker(t *testing.T) {
-	onBrokers(t, func(t *testing.T, b broker) {
-		s := newStack(t, b.URL())
-		s.users.create(t, 0, 20)
+	onServers(t, func(t *testing.T, b server) {
+		s := newStack(t, b.wire())
+		s.create(t, 0, 20)
 		s.agree(t)
 		next := 20
 		for _, down := range s.all() {
 			down.stop(t)
 			next = s.goesOn(t, down, next)
 			down.start(t)
+			s.create(t, next, next+1) // from which a reader learns at once what it missed
+			next++
 			s.agree(t)
+			if down != s.users {
+				down.hasMissed(t, s.loses(2*perRound))
+			}
 		}
-		b.Kill(t)
+		s.kill(t, b)
 		s.goesOn(t, nil, next)
-		b.Start(t)
+		s.back(t, b)
 		s.agree(t)
 	})
 }
+
+// perRound is how many users goesOn makes between two restarts of everything.
+const perRound = 5
 
 // goesOn shows that everything but down, and but the broker, works, before and after it was started again. It makes
 // users from number next on and returns the first number that is free.
@@ -43,8 +54,8 @@ func (s *stack) goesOn(t *testing.T, down *service, next int) int {
 			up.answers(t)
 		}
 		if down != s.users {
-			s.users.create(t, next, next+5)
-			next += 5
+			s.create(t, next, next+perRound)
+			next += perRound
 		}
 		for _, up := range s.others(down) {
 			up.restart(t)
@@ -77,41 +88,44 @@ func (s *service) answers(t *testing.T) {
 
 // The second rule: each service has its own database. What the processes hold open says so.
 func TestNoTwoServicesOpenTheSameFile(t *testing.T) {
-	s := newStack(t, startEmbedded(t).URL())
-	s.users.create(t, 0, 5)
-	s.agree(t)
-	owner := map[string]string{}
-	for _, one := range s.all() {
-		files := one.process.openFiles(t, s.dir)
-		if len(files) == 0 {
-			t.Errorf("%s has no file open in %s", one.name, s.dir)
-		}
-		for _, file := range files {
-			if other, taken := owner[file]; taken && other != one.name {
-				t.Errorf("%s and %s both have %s open", other, one.name, file)
+	onEmbedded(t, func(t *testing.T, b *embeddedServer) {
+		s := newStack(t, b.wire())
+		s.create(t, 0, 5)
+		s.agree(t)
+		owner := map[string]string{}
+		for _, one := range s.all() {
+			files := one.process.openFiles(t, s.dir)
+			if len(files) == 0 {
+				t.Errorf("%s has no file open in %s", one.name, s.dir)
 			}
-			owner[file] = one.name
+			for _, file := range files {
+				if other, taken := owner[file]; taken && other != one.name {
+					t.Errorf("%s and %s both have %s open", other, one.name, file)
+				}
+				owner[file] = one.name
+			}
 		}
-	}
+	})
 }
 
 // The third rule: services speak by event only. Whom the processes are connected to says so.
 func TestServicesDialNothingButTheBroker(t *testing.T) {
-	b := startEmbedded(t)
-	s := newStack(t, b.URL())
-	s.users.create(t, 0, 5)
-	s.agree(t)
-	for _, one := range s.all() {
-		peers := one.process.dialled(t)
-		if len(peers) == 0 {
-			t.Errorf("%s is connected to nobody, not even the broker", one.name)
-		}
-		for _, peer := range peers {
-			if peer != b.addr {
-				t.Errorf("%s is connected to %s, which is not the broker", one.name, peer)
+	onEmbedded(t, func(t *testing.T, b *embeddedServer) {
+		s := newStack(t, b.wire())
+		s.create(t, 0, 5)
+		s.agree(t)
+		for _, one := range s.all() {
+			peers := one.process.dialled(t)
+			if len(peers) == 0 {
+				t.Errorf("%s is connected to nobody, not even the broker", one.name)
+			}
+			for _, peer := range peers {
+				if peer != b.addr {
+					t.Errorf("%s is connected to %s, which is not the broker", one.name, peer)
+				}
 			}
 		}
-	}
+	})
 }
 
 // listed is what `go list -json` says of a package.
@@ -176,20 +190,21 @@ func mayImport(at []string, to string) bool {
 
 // A write is answered on its own commit: with the broker gone, and never there since the start, too.
 func TestWritesAreAnsweredWithoutABroker(t *testing.T) {
-	b := startEmbedded(t)
-	b.process.kill()
-	s := &stack{dir: t.TempDir()}
-	s.users = s.service("users", b.URL(), "e2e-nobody", "--door=127.0.0.1:0")
-	s.users.start(t)
-	ids := s.users.create(t, 0, 50)
-	s.users.patch(t, ids[0], map[string]string{"name": "Another Name"})
-	s.users.remove(t, ids[1])
-	if code, _, _ := s.users.write(t, http.MethodPatch, ids[1], map[string]string{"name": "Nobody"}); code != http.StatusNotFound {
-		t.Errorf("PATCH of a deleted user: %d, want 404", code)
-	}
-	if got := len(s.owned(t)); got != 49 {
-		t.Errorf("users has %d users, want 49", got)
-	}
+	onEmbedded(t, func(t *testing.T, b *embeddedServer) {
+		s := emptyStack(t, b.wire())
+		b.process.kill()
+		s.users.start(t)
+		ids := s.create(t, 0, 50)
+		s.rename(t, ids[0], "Another Name")
+		s.remove(t, ids[1])
+		if code, _, _ := s.users.write(t, http.MethodPatch, ids[1], map[string]string{"name": "Nobody"}); code != http.StatusNotFound {
+			t.Errorf("PATCH of a deleted user: %d, want 404", code)
+		}
+		s.ownerHas(t, s.ledger.all())
+		if got := len(s.owned(t)); got != 49 {
+			t.Errorf("users has %d users, want 49", got)
+		}
+	})
 }
 
 // openFiles are the files that the process has open below dir.

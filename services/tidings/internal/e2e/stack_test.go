@@ -11,50 +11,78 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 )
 
 // service is one program of the platform and what it needs to be started again as it was.
 type service struct {
+	stack   *stack
 	name    string
-	bus     string
 	topic   string
 	db      string
-	listen  string // a port of its own from the first start on
+	listen  string // a port of its own
 	door    string // users only
 	more    []string
 	process *process
 	conn    *grpc.ClientConn
+
+	killed  bool    // at least once, so that a lease of the process before may be in the way
+	hearing current // a reader's, on a bus that keeps nothing
+	since   int     // how many events were written before its database was made
 }
 
-// stack is the four services, each a process with its own database, on one broker and a topic of its own.
+// stack is the four services, each a process with its own database, on one bus and a topic of its own.
 type stack struct {
+	wire
 	users, directory, audit, mailer *service
 	dir                             string
+	ledger                          ledger
+	cut                             bool // the server is gone
 }
 
-// newStack starts all four.
-func newStack(t *testing.T, bus string) *stack {
+// newStack starts all four. On a bus that keeps nothing the readers come first, so that they hear everything, and the
+// numbers that it is counted by from the first one on.
+func newStack(t *testing.T, w wire) *stack {
 	t.Helper()
-	s := &stack{dir: t.TempDir()}
-	topic := "e2e-" + uuid.NewString()
-	s.users = s.service("users", bus, topic, "--door=127.0.0.1:0")
-	s.directory = s.service("directory", bus, topic)
-	s.audit = s.service("audit", bus, topic)
-	s.mailer = s.service("mailer", bus, topic, "--mailbox="+filepath.Join(s.dir, "mailbox"))
-	for _, one := range s.all() {
-		one.start(t)
-	}
+	s := emptyStack(t, w)
+	s.startAll(t)
 	return s
 }
 
-func (s *stack) service(name, bus, topic string, more ...string) *service {
-	return &service{
-		name: name, bus: bus, topic: topic, listen: "127.0.0.1:0", more: more,
-		db: filepath.Join(s.dir, name+".db"),
+func (s *stack) startAll(t *testing.T) {
+	t.Helper()
+	for _, one := range append(s.readers(), s.users) {
+		one.start(t)
+	}
+	for _, r := range s.readers() {
+		if !s.keeps {
+			eventually(t, startTime, func() error { return r.upToDate(t) })
+		}
 	}
 }
 
-func (s *stack) all() []*service { return []*service{s.users, s.directory, s.audit, s.mailer} }
+// emptyStack starts none.
+func emptyStack(t *testing.T, w wire) *stack {
+	t.Helper()
+	s := &stack{wire: w, dir: t.TempDir()}
+	s.users = s.service(t, "users", "e2e-"+uuid.NewString())
+	s.users.door = ownAddress(t, 1)
+	s.users.more = []string{"--door=" + s.users.door}
+	s.directory = s.service(t, "directory", s.users.topic)
+	s.audit = s.service(t, "audit", s.users.topic)
+	s.mailer = s.service(t, "mailer", s.users.topic)
+	s.mailer.more = []string{"--mailbox=" + filepath.Join(s.dir, "mailbox")}
+	return s
+}
+
+func (s *stack) service(t *testing.T, name, topic string) *service {
+	t.Helper()
+	return &service{stack: s, name: name, topic: topic, listen: ownAddress(t, 1), db: filepath.Join(s.dir, name+".db")}
+}
+
+func (s *stack) readers() []*service { return []*service{s.directory, s.audit, s.mailer} }
+
+func (s *stack) all() []*service { return append([]*service{s.users}, s.readers()...) }
 
 // others are all but one, which may be nil.
 func (s *stack) others(one *service) []*service {
@@ -67,18 +95,18 @@ func (s *stack) others(one *service) []*service {
 	return all
 }
 
-// start starts the service and waits until it serves. The ports that it picked at first stay its own.
+// start starts the service and waits until it serves, and a reader, on a bus that keeps nothing, until it listens too.
 func (s *service) start(t *testing.T) {
 	t.Helper()
-	s.process = start(t, binary(t, s.name), nil, append([]string{
-		"--bus=" + s.bus, "--topic=" + s.topic, "--db=" + s.db, "--listen=" + s.listen, "--log-format=json",
-	}, s.more...)...)
-	s.listen = s.process.await(t, `"msg":"serving","service":"\w+","address":"([^"]+)"`)
-	if s.name == "users" {
-		s.door = s.process.await(t, `"msg":"serving",.*"door":"([^"]+)"`)
-		s.more = []string{"--door=" + s.door}
+	if s.hearing.is() == deaf {
+		s.stack.published(t)
 	}
+	s.process = start(t, binary(t, s.name), nil, append([]string{
+		"--bus=" + s.stack.url, "--topic=" + s.topic, "--db=" + s.db, "--listen=" + s.listen, "--log-format=json",
+	}, s.more...)...)
+	s.process.await(t, `"msg":"serving","service":"`+s.name+`","address":"`+s.listen+`"`)
 	s.dial(t)
+	s.listens(t)
 }
 
 func (s *service) dial(t *testing.T) {
@@ -94,8 +122,10 @@ func (s *service) dial(t *testing.T) {
 	t.Cleanup(func() { _ = conn.Close() })
 }
 
+// stop stops the service when it has heard, or told, what was written before.
 func (s *service) stop(t *testing.T) {
 	t.Helper()
+	s.turnsAway(t)
 	s.process.stop(t)
 }
 
@@ -103,6 +133,23 @@ func (s *service) restart(t *testing.T) {
 	t.Helper()
 	s.stop(t)
 	s.start(t)
+}
+
+// kill ends the service at any moment. What was being delivered to it may be lost where the bus keeps nothing.
+func (s *service) kill() {
+	s.doubt()
+	s.killed = true
+	s.process.kill()
+}
+
+// bus fails unless the service says that its subscription stands.
+func (s *service) bus(t *testing.T) error {
+	t.Helper()
+	answer, err := call(t, healthv1.NewHealthClient(s.conn).Check, &healthv1.HealthCheckRequest{Service: "bus"})
+	if err == nil && answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
+		err = fmt.Errorf("health of its bus is %v", answer.GetStatus())
+	}
+	return err
 }
 
 // forget deletes the database, as somebody does who wants it filled anew. The service must be stopped.
@@ -120,27 +167,40 @@ func (s *service) forget(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	s.isNew()
 }
 
-// catchUpTime is how long services may take until they agree, on a machine that is busy with other tests.
-const catchUpTime = 60 * time.Second
+// catchUpTime is how long services may take until they agree, on a machine that is busy with other tests. A mailer that
+// was killed leaves behind what it was sending to whoever has waited for leaseTime.
+const (
+	catchUpTime = 60 * time.Second
+	leaseTime   = 60 * time.Second
+)
 
-// agree waits until every reader holds exactly what the owner holds.
+// agree waits until every reader holds exactly what the owner has told it.
 func (s *stack) agree(t *testing.T) {
 	t.Helper()
-	s.agreeOn(t, s.directory, s.audit, s.mailer)
+	s.agreeOn(t, s.readers()...)
 }
 
-// agreeOn waits until the given readers hold exactly what the owner holds.
+// agreeOn waits until each of the readers holds exactly what the owner has told it: everything on a bus that keeps what
+// it was given. Elsewhere it holds what was published while it listened, lacks the rest, and counts what it lacks to
+// the unit; and both holds for what was published while nobody can say whether it listened.
 func (s *stack) agreeOn(t *testing.T, readers ...*service) {
 	t.Helper()
-	want := s.owned(t)
-	eventually(t, catchUpTime, func() error {
-		for _, r := range readers {
-			if err := r.holds(t, want); err != nil {
+	told := s.ledger.all()
+	s.ownerHas(t, told)
+	for _, r := range readers {
+		within := catchUpTime
+		if r.killed {
+			within += leaseTime
+		}
+		eventually(t, within, func() error {
+			if err := r.agrees(t, told); err != nil {
 				return fmt.Errorf("%s: %w", r.name, err)
 			}
-		}
-		return nil
-	})
+			return nil
+		})
+		r.hearing.set(hears)
+	}
 }
