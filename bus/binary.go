@@ -2,6 +2,7 @@ package bus
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -227,12 +228,25 @@ func parseTimeText(b []byte) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// validBytes is validString for bytes, without a string of them where they are ASCII.
+// validBytes is validString for bytes, without a string of them where they are ASCII. Every event passes here several
+// times, so eight bytes are looked at together as long as all of them are plain.
 func validBytes(b []byte) bool {
+	for len(b) >= 8 && plain(binary.LittleEndian.Uint64(b)) {
+		b = b[8:]
+	}
 	for _, c := range b {
 		if c < 0x20 || c >= 0x7f {
 			return c >= 0x80 && validString(string(b))
 		}
 	}
 	return true
+}
+
+// plain reports whether none of eight bytes is below 0x20, or 0x7f and above. Each term has the high bit of a byte set
+// where that byte, or one below it, is: adding needs no carry into a byte whose high bit is clear, and borrowing
+// is only ever wrong above a byte that is one already ("Determine if a word has a byte less than n", Bit Twiddling Hacks).
+func plain(w uint64) bool {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	below, above := (w-ones*0x20)&^w, (w+ones)|w
+	return (below|above)&high == 0
 }

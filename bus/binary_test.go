@@ -243,3 +243,21 @@ func TestParsedAttributesShareTheirDataAndNothingElse(t *testing.T) {
 		t.Errorf("written (-), read and overwritten (+):\n%s", diff)
 	}
 }
+
+// Each byte that CloudEvents forbids in a string is found wherever it stands, in either mode, and no other.
+func TestEachForbiddenByteIsFound(t *testing.T) {
+	for c := range 256 {
+		for at := range 20 {
+			key := []byte(strings.Repeat("~", 20))
+			key[at] = byte(c)
+			e := bus.Event{ID: "1", Source: "/s", Type: "t.T", Key: string(key), Version: 1}
+			forbidden := c < 0x20 || c >= 0x7f
+			if _, err := bus.ParseEnvelope(e.AppendEnvelope(nil)); errors.Is(err, bus.ErrNotEvent) != forbidden {
+				t.Fatalf("byte %#x at %d, structured: %v", c, at, err)
+			}
+			if _, err := bus.ParseAttributes(attributesOf(e)); errors.Is(err, bus.ErrNotEvent) != forbidden {
+				t.Fatalf("byte %#x at %d, binary: %v", c, at, err)
+			}
+		}
+	}
+}

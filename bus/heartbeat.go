@@ -11,7 +11,7 @@ const TypeHeartbeat = "tidings.bus.v1.Heartbeat"
 
 // Heartbeat says how far a source has numbered its events on a topic, so that a subscriber learns of the last ones
 // that it missed although none follows them. On a bus without a log the outbox's relay repeats it while there is
-// nothing to send; no handler of an event ever sees one.
+// nothing to send, and it comes in Delivery.Heartbeats, never among the events.
 type Heartbeat struct {
 	Topic  string
 	Source string

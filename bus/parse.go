@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -31,7 +30,7 @@ func notEvent(why error) error { return fmt.Errorf("bus: %w: %w", ErrNotEvent, w
 
 var (
 	errTruncated = errors.New("it is cut short or broken")
-	errNotUTF8   = errors.New("an attribute is not UTF-8")
+	errNotText   = errors.New("an attribute is not UTF-8, or has control characters, which CloudEvents forbids")
 )
 
 // parser is what is known of an event while it is read. Nothing in it escapes: an event costs one piece of memory
@@ -85,8 +84,8 @@ func (p *parser) finish() error {
 		return fmt.Errorf("specversion %.16q; this program reads 1.0", p.spec)
 	case len(p.id) == 0 || len(p.source) == 0 || len(p.typ) == 0:
 		return fmt.Errorf("id, source and type must be set; they are %.64q, %.64q, %.64q", p.id, p.source, p.typ)
-	case !utf8.Valid(p.id) || !utf8.Valid(p.source) || !utf8.Valid(p.typ) || !utf8.Valid(p.key) || !utf8.Valid(p.typeURL):
-		return errNotUTF8
+	case !validBytes(p.id) || !validBytes(p.source) || !validBytes(p.typ) || !validBytes(p.key) || !validBytes(p.typeURL):
+		return errNotText
 	}
 	p.finishStrings()
 	p.finishType()
@@ -186,8 +185,8 @@ func sum(a, b int) int {
 }
 
 func text(v []byte) (string, error) {
-	if !utf8.Valid(v) {
-		return "", errNotUTF8
+	if !validBytes(v) {
+		return "", errNotText
 	}
 	return string(v), nil
 }

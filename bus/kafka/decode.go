@@ -1,10 +1,12 @@
 package kafka
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"mime"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -22,10 +24,15 @@ func decode(m *ck.Message, e *bus.Event) {
 	}
 	if err != nil {
 		*e = undecoded(m, err)
-	} else if e.Key == "" && utf8.Valid(m.Key) {
+	} else if e.Key == "" && isText(m.Key) {
 		// Others need no subject. What the record is about is then what its partition was chosen by.
 		e.Key = string(m.Key)
 	}
+}
+
+// isText reports whether a record's key can be a subject, which is UTF-8 without control characters.
+func isText(key []byte) bool {
+	return utf8.Valid(key) && !bytes.ContainsFunc(key, unicode.IsControl)
 }
 
 // decodeOther reads what Tidings doesn't write by default.

@@ -117,6 +117,8 @@ func TestWhatOthersPublish(t *testing.T) {
 			bus.Event{Key: "s", Ext: map[string]string{"partitionkey": "k"}}},
 		"a key that is no text": {
 			ck.Message{Key: []byte{0, 0, 0, 255}, Headers: required()}, bus.Event{}},
+		"a key that is a number, with bytes that no subject may have": {
+			ck.Message{Key: []byte{0, 0, 0, 65}, Headers: required()}, bus.Event{}},
 		"a tombstone": {
 			ck.Message{Key: []byte("k"), Value: nil, Headers: required("ce_subject", "k")}, bus.Event{Key: "k"}},
 		"no content-type": {
