@@ -56,7 +56,10 @@
 //
 //   - An event has one number, however often and by whichever relay it is published, and a number has one event.
 //   - No number is left out: an event takes one when it is about to be sent, in the order of positions, and one that
-//     is held back or put aside takes none. A number may arrive late, after higher ones, when its event failed at first.
+//     is held back or put aside takes none.
+//   - Numbers leave in order. What was not acknowledged is sent again before anything above it, and before anything
+//     takes the next number; so one that comes late is a repeat, unless the bus itself passed on later events of a
+//     call in which it refused an earlier one.
 //   - Within a key numbers rise with the versions. Between keys they tell in which order the relay came to the events.
 //   - SeqLog is the id of the numbering, made with the stream's counter. Numbers of another id don't compare.
 //
@@ -67,11 +70,13 @@
 // When there is nothing to send, the relay tells of the highest number by a [bus.Heartbeat]: five seconds after the
 // last publishing on the stream, every five seconds, and once when it begins to lead. So the last events are missed
 // by nobody in silence, although none follows them; nor are the first ones, where [WithStream] was given. A heartbeat
-// is sent only when every number that it counts was acknowledged. One that can't be sent is tried again five seconds
-// later, without a word.
+// is sent only when every number that it counts was acknowledged, whatever becomes of other streams. One that can't be
+// sent is tried again five seconds later, without a word.
 //
 // A durable bus sees nothing of this: no numbers, no heartbeats. When a database that used one is given a bus without
-// a log, numbers begin, or go on, with what is sent there; what went over the log meanwhile has none.
+// a log, numbers begin, or go on, with what is sent there; what went over the log meanwhile has none. What has a number
+// and was not acknowledged when the database is given a durable bus goes out there without it; its stream begins a new
+// numbering, from 1 and with a new id, or these events would count as missed by those who have them.
 //
 // How many heard an event is kept with the mark, and [Status] counts those that nobody heard.
 //
@@ -80,10 +85,14 @@
 // While the broker is away nothing is lost, nothing is reordered, and Relay waits. A short outage repeats nothing:
 // a publish is given up after 15 seconds, and what was given up may be stored all the same.
 //
-// When some events of a batch are not acknowledged, their keys are held back, from the first such event on, and the
-// other keys go on. Keys held back are tried again, a few at first, after a delay that grows from a quarter of a
-// second to five seconds. While 10,000 keys are held back, or 100,000 events have to be gone past, what comes after
-// them waits too.
+// On a durable bus, when some events of a batch are not acknowledged, their keys are held back, from the first such
+// event on, and the other keys go on. Keys held back are tried again, a few at first, after a delay that grows from a
+// quarter of a second to five seconds. While 10,000 keys are held back, or 100,000 events have to be gone past, what
+// comes after them waits too.
+//
+// On a bus that isn't durable there are no partitions, and numbers run across keys. So there a topic is held back as a
+// whole, tried again after a delay of its own, which grows likewise, and goes on from its lowest position. One that the
+// server refuses for good, because a right is lacking, say, holds up no other topic, nor its heartbeats.
 //
 // An event that no bus takes is refused by [Outbox.Add]. A row that can't be read nonetheless is put aside in the table
 // tidings_outbox_failed, logged and counted in [Status]; the rest goes on.

@@ -50,14 +50,14 @@ func (r *relay) numbers() bool { return !r.durable }
 
 // untilBeat is how long the relay may be idle.
 func (r *relay) untilBeat(now time.Time) (left time.Duration, some bool) {
-	if !r.numbers() || !r.held.empty() {
+	if !r.numbers() {
 		return 0, false
 	}
 	return max(0, r.beats.due.Sub(now)), true
 }
 
-// beat repeats the highest number of each stream on which nothing was published for a while. Call it when there is
-// nothing to send. A heartbeat that doesn't get through is not worth a line in the log, for the next one says as
+// beat repeats the highest number of each stream on which nothing was published for a while. Call it when nothing can
+// be sent; a stream that is held back is left out, and keeps no other from being told of. A heartbeat that doesn't get through is not worth a line in the log, for the next one says as
 // much; an error means that the bus is closed.
 func (r *relay) beat(ctx context.Context) error {
 	now := time.Now()
@@ -96,14 +96,15 @@ func (r *relay) publishBeats(ctx context.Context, topic string, events []bus.Eve
 	return err
 }
 
-// settledQuery gives no stream unless all numbers that were given out are those of events that were acknowledged, and
-// the lease is held by $1: a heartbeat must not overtake what it counts.
+// settledQuery gives the streams of which all numbers that were given out are those of events that were acknowledged,
+// if the lease is held by $1: a heartbeat must not overtake what it counts. What is unsent is gone through once, not
+// once for each stream.
 const settledQuery = `SELECT topic, source, log, seq FROM tidings_outbox_stream
-WHERE NOT EXISTS (SELECT 1 FROM tidings_outbox_unsent u CROSS JOIN tidings_outbox_seq s WHERE s.position = u.position)
+WHERE (topic, source) NOT IN (` + unsettled + `)
 	AND EXISTS (SELECT 1 FROM tidings_outbox_relay WHERE id = 1 AND holder = $1)
 ORDER BY topic, source`
 
-// readSettled reads the streams if they may be told of.
+// readSettled reads the streams that may be told of.
 func (r *relay) readSettled(ctx context.Context) (streams []Stream, err error) {
 	rows, err := r.db.QueryContext(context.WithoutCancel(ctx), settledQuery, r.holder)
 	if err != nil {

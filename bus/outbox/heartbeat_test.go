@@ -188,7 +188,7 @@ func TestHeartbeatWaitsForWhatAnotherRelayHasNumbered(t *testing.T) {
 	})
 	r, ctx := leading(t, o, p)
 	pass(t, ctx, r)
-	r.held = newHeld(o.pace) // it knows of nothing that is held back, as one that had just begun
+	r.topics = newHeldTopics(o.pace) // it knows of nothing that is held back, as one that had just begun
 	beatNow(t, ctx, r)
 	if got := p.all(); len(got) > 0 {
 		t.Fatalf("a heartbeat overtakes what it counts: %+v", got)

@@ -36,6 +36,7 @@ func newModel(t *testing.T, seed uint64) *model {
 		t: t, rand: rand.New(rand.NewPCG(seed, 4)), file: newFile(t), bus: newPubsub(),
 		committed: make(map[streamKey]map[string]string), versions: make(map[string]int),
 	}
+	m.bus.air.cut = true
 	for i := range m.processes {
 		m.start(i)
 	}
@@ -152,7 +153,9 @@ func (m *model) check() {
 		return true
 	})
 	for k, ids := range m.committed {
-		if n := seen[k]; int(n.highest) != len(ids) || len(n.byID) != len(ids) {
+		if n := seen[k]; n.early > 0 {
+			m.t.Errorf("%v: %d numbers came before a lower one", k, n.early)
+		} else if int(n.highest) != len(ids) || len(n.byID) != len(ids) {
 			m.t.Errorf("%v: %d events were committed, %d published, numbered up to %d", k, len(ids), len(n.byID), n.highest)
 		}
 		for id := range seen[k].byID {

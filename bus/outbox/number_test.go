@@ -46,8 +46,7 @@ func leading(t testing.TB, o *Outbox, b bus.Bus) (*relay, context.Context) {
 // pass is one turn of the loop in run.
 func pass(t testing.TB, ctx context.Context, r *relay) {
 	t.Helper()
-	r.held.begin(time.Now())
-	if _, err := r.pass(ctx); err != nil {
+	if _, err := r.turn(ctx); err != nil {
 		t.Fatal(err)
 	}
 	r.held.end(time.Now())
@@ -159,45 +158,24 @@ func TestHeldBackEventsTakeNoNumberUntilTheyAreSent(t *testing.T) {
 	})
 	add(t, o, event("a", 1), event("dead", 1), event("b", 1), event("dead", 2))
 	pass(t, ctx, r) // all four were tried
-	add(t, o, event("dead", 3), event("a", 2), event("dead", 4), event("b", 2))
-	r.held.due = time.Now().Add(time.Hour)
+	add(t, o, event("dead", 3), event("a", 2))
+	r.topics.topics[topic].due = time.Now().Add(time.Hour)
 	pass(t, ctx, r)
-	want := []string{"a-1 #1", "b-1 #3", "a-2 #5", "b-2 #6"}
+	want := []string{"a-1 #1", "b-1 #3"}
 	if got := ids(p.events()); !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)
 	}
-	if s := stream(t, o, topic, "/things"); s.Seq != 6 {
-		t.Errorf("%d numbers were given out for six events that were tried", s.Seq)
+	if s := stream(t, o, topic, "/things"); s.Seq != 4 {
+		t.Errorf("%d numbers were given out for four events that were tried", s.Seq)
 	}
 	p.refuse(nil)
-	r.held.due = time.Time{}
+	r.topics.topics[topic].due = time.Time{}
 	pass(t, ctx, r)
-	want = append(want, "dead-1 #2", "dead-2 #4", "dead-3 #7", "dead-4 #8")
+	want = append(want, "dead-1 #2", "dead-2 #4", "dead-3 #5", "a-2 #6")
 	if got := ids(p.events()); !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)
 	}
 	numberings(t, p.all())
-}
-
-func TestSamplePassNumbersTheSampleAlone(t *testing.T) {
-	o, p := newOutbox(t, openDB(t, newFile(t))), newPubsub()
-	for v := 1; v <= 3; v++ {
-		for _, key := range keys("k", 40) {
-			add(t, o, event(key, v))
-		}
-	}
-	r, ctx := leading(t, o, p)
-	r.held.sample = 4
-	pass(t, ctx, r)
-	if s := stream(t, o, topic, "/things"); s.Seq != 12 || len(p.events()) != 12 {
-		t.Errorf("%d numbers for a sample of 12 events, %d published", s.Seq, len(p.events()))
-	}
-	numberings(t, p.all())
-	r.held.sample = 0
-	pass(t, ctx, r)
-	if n := numberings(t, p.all())[streamKey{topic, "/things"}]; n.highest != 120 {
-		t.Errorf("numbered up to %d", n.highest)
-	}
 }
 
 func TestRowThatCantBeSentTakesNoNumber(t *testing.T) {
@@ -224,30 +202,6 @@ func TestRowThatCantBeSentTakesNoNumber(t *testing.T) {
 	if err := addTo(t.Context(), o, topic, large); !errors.Is(err, bus.ErrTooLarge) {
 		t.Errorf("Add leaves no room for the numbering: %v", err)
 	}
-}
-
-func TestNumbersBeginWhenTheBusIsSwapped(t *testing.T) {
-	o, rec, p := newOutbox(t, openDB(t, newFile(t))), bustest.NewRecorder(), newPubsub()
-	swap := func(b bus.Bus, events ...bus.Event) {
-		t.Helper()
-		add(t, o, events...)
-		stop := relaying(t, o, b)
-		drained(t, o)
-		stop()
-	}
-	swap(rec, event("a", 1), event("a", 2))
-	swap(p, event("a", 3), event("a", 4))
-	swap(rec, event("a", 5))
-	swap(p, event("a", 6))
-	if got := ids(p.events()); !slices.Equal(got, []string{"a-3 #1", "a-4 #2", "a-6 #3"}) {
-		t.Errorf("published %q", got)
-	}
-	for _, e := range rec.Published(topic) {
-		if e.Seq != 0 {
-			t.Errorf("%s has a number in a log", e.ID)
-		}
-	}
-	numberings(t, p.all())
 }
 
 func TestPurgeTakesTheNumbersToo(t *testing.T) {
@@ -303,7 +257,7 @@ func TestAnEventIsCountedOnceAsUnheard(t *testing.T) {
 	p.listeners(0)
 	addEvents(t, o, 1, 250)
 	r, ctx := leading(t, o, p)
-	b, err := r.read(ctx, 0, 240)
+	b, err := r.read(ctx, 0, 240, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // pass publishes what is unsent and was visible at its start, from the lowest position up; more reports that there is
@@ -13,7 +14,7 @@ import (
 // the same reason. Say version 1 commits after the pass has read past it. Version 2 was added after that commit, for
 // the key's lock was held until then, so its position lies above all that was visible at the start.
 func (r *relay) pass(ctx context.Context) (more bool, err error) {
-	r.skipped = 0
+	r.skipped, r.past = 0, 0
 	high, err := r.highest(ctx)
 	if err != nil || high == 0 {
 		return false, err
@@ -24,7 +25,11 @@ func (r *relay) pass(ctx context.Context) (more bool, err error) {
 	marked := finished(error(nil))
 	defer func() { err = errors.Join(err, <-marked) }()
 
-	b, err := r.read(ctx, 0, high)
+	began, held := time.Now(), r.topics.names()
+	b, err := r.read(ctx, 0, high, held)
+	if len(held) > 0 {
+		r.past = time.Since(began)
+	}
 	for total := 0; err == nil && b.any(); {
 		ahead := r.readAhead(ctx, b, high)
 		out, failed := r.send(ctx, b)
@@ -63,8 +68,9 @@ func (r *relay) readAhead(ctx context.Context, b *batch, high int64) <-chan read
 	if !b.full {
 		return finished(readResult{batch: &batch{}})
 	}
+	held := r.topics.names() // now: the goroutine must not look
 	return started(func() readResult {
-		next, err := r.read(ctx, b.last, high)
+		next, err := r.read(ctx, b.last, high, held)
 		return readResult{next, err}
 	})
 }
@@ -97,7 +103,7 @@ func (r *relay) samplePass(ctx context.Context, high int64) (more bool, err erro
 	var out outcome
 	full := true
 	for after, read := int64(0), 0; full && read < r.pace.maxSkipped; {
-		b, err := r.read(ctx, after, high)
+		b, err := r.read(ctx, after, high, nil)
 		if err != nil {
 			return false, err
 		}

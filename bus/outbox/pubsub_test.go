@@ -33,6 +33,8 @@ type air struct {
 	fail      func(topic string, e bus.Event) error
 	durable   bool // says what isn't so, to be measured against
 	discard   bool // keeps nothing
+	down      bool // for a test that makes it hang
+	cut       bool // what follows a refused event shares its fate, as when a connection breaks
 	closed    bool
 	tried     int // events, whatever became of them
 }
@@ -73,15 +75,19 @@ func (a *air) Publish(ctx context.Context, topic string, events ...bus.Event) er
 	failed, stuck := make(map[int]error), make(map[string]error)
 	for i := range events {
 		e := &events[i]
-		err := stuck[e.Key]
+		of := e.Key
+		if a.cut {
+			of = ""
+		}
+		err := stuck[of]
 		if a.fail != nil && err == nil {
 			err = a.fail(topic, *e)
-			if errors.Is(err, bustest.ErrStored) {
-				a.take(topic, *e)
-			}
+		}
+		if errors.Is(err, bustest.ErrStored) && (a.cut || stuck[of] == nil) {
+			a.take(topic, *e)
 		}
 		if err != nil {
-			stuck[e.Key], failed[i] = err, err
+			stuck[of], failed[i] = err, err
 			continue
 		}
 		a.take(topic, *e)
@@ -160,6 +166,7 @@ type numbering struct {
 	byID    map[string]uint64
 	bySeq   map[uint64]string
 	highest uint64 // such that none is missing below
+	early   int    // numbers that came for the first time before a lower one did
 	beat    uint64 // the highest heartbeat
 	beats   int
 }
@@ -185,6 +192,9 @@ func (n *numbering) take(e bus.Event) error {
 	}
 	if was, seen := n.bySeq[e.Seq]; seen && was != e.ID {
 		return fmt.Errorf("%s has the number %d, which is that of %s", e.ID, e.Seq, was)
+	}
+	if e.Seq > n.highest+1 && n.bySeq[e.Seq] == "" {
+		n.early++
 	}
 	n.byID[e.ID], n.bySeq[e.Seq] = e.Seq, e.ID
 	for n.bySeq[n.highest+1] != "" {

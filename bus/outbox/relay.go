@@ -85,15 +85,18 @@ type relay struct {
 	*Outbox
 	bus     bus.Bus
 	durable bool   // what the bus says of itself; where it isn't, events are numbered
+	settled bool   // it is durable, and nothing that is unsent has a number any more
 	holder  string // the name under which it holds the lease
 	lost    context.CancelCauseFunc
 
 	mu      sync.Mutex
 	renewed time.Time // when the lease was last renewed
 
-	held    *held
+	held    *held       // keys, on a durable bus
+	topics  *heldTopics // … and whole topics on one that isn't
 	beats   *beats
 	skipped int                         // events of this pass that belong to keys held back
+	past    time.Duration               // what it took in this pass to go past topics held back
 	faults  *backoff.ExponentialBackOff // delays after faults of the database
 }
 
@@ -101,7 +104,7 @@ type relay struct {
 func newRelay(o *Outbox, b bus.Bus, holder string) *relay {
 	return &relay{
 		Outbox: o, bus: b, durable: b.Guarantees().Durable, holder: holder, faults: newDelays(o.pace),
-		held: newHeld(o.pace), beats: newBeats(o.pace.beat),
+		held: newHeld(o.pace), topics: newHeldTopics(o.pace), beats: newBeats(o.pace.beat),
 	}
 }
 
@@ -122,7 +125,7 @@ func (r *relay) lead(ctx context.Context) error {
 	helpers.Go(func() { r.keepRenewing(ctx) })
 	helpers.Go(func() { r.keepPurging(ctx) })
 	r.log.InfoContext(ctx, "outbox: relaying", "holder", r.holder)
-	r.held, r.beats = newHeld(r.pace), newBeats(r.pace.beat)
+	r.held, r.topics, r.beats, r.settled = newHeld(r.pace), newHeldTopics(r.pace), newBeats(r.pace.beat), false
 	err := r.run(ctx)
 	r.lost(nil)
 	helpers.Wait()
@@ -133,8 +136,7 @@ func (r *relay) lead(ctx context.Context) error {
 // run makes pass after pass, whenever there may be something to send.
 func (r *relay) run(ctx context.Context) error {
 	for {
-		r.held.begin(time.Now()) // let go at the start of a pass only, for the order of their events
-		more, err := r.pass(ctx)
+		more, err := r.turn(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -159,17 +161,34 @@ func (r *relay) run(ctx context.Context) error {
 	}
 }
 
-// idle waits until there may be something to send. To go past many events of keys held back has its price, so that
+// turn is a pass and what comes before it.
+func (r *relay) turn(ctx context.Context) (more bool, err error) {
+	if r.durable && !r.settled {
+		if err := r.dropNumbers(ctx); err != nil {
+			return false, err
+		}
+		r.settled = true
+	}
+	now := time.Now()
+	r.held.begin(now) // let go at the start of a pass only, for the order of their events
+	r.topics.begin(now)
+	return r.pass(ctx)
+}
+
+// idle waits until there may be something to send. To go past many events that are held back has its price, so that
 // it is not done for each commit.
 func (r *relay) idle(ctx context.Context) {
 	wait := r.pace.look
 	if left, some := r.held.next(time.Now()); some && (r.held.nothing || left < wait) {
 		wait = left
 	}
+	if left, some := r.topics.next(time.Now()); some && left < wait {
+		wait = left
+	}
 	if left, some := r.untilBeat(time.Now()); some && left < wait {
 		wait = left
 	}
-	if rest := min(wait, time.Duration(r.skipped)*10*time.Microsecond); rest > 0 {
+	if rest := min(wait, max(10*r.past, time.Duration(r.skipped)*10*time.Microsecond)); rest > 0 {
 		sleep(ctx, rest)
 		wait -= rest
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/tidings-dev/tidings/bus"
 )
@@ -16,11 +17,14 @@ type sentRow struct {
 	heard    int // by how many subscribers; nothing is meant by it on a durable bus
 }
 
-// send publishes a batch, topic by topic, without the keys that are held back. An error is one of the database, or one
+// send publishes a batch, topic by topic, without the topics and keys that are held back. An error is one of the database, or one
 // that ends the relay.
 func (r *relay) send(ctx context.Context, b *batch) (out outcome, err error) {
 	out.bad = b.bad
 	for _, topic := range distinct(b.topics) {
+		if r.topics.holds(topic) {
+			continue // since it was read
+		}
 		positions, events := r.sendable(b, topic)
 		if err := r.sendTo(ctx, topic, positions, events, &out); err != nil || ctx.Err() != nil {
 			return out, err
@@ -42,7 +46,7 @@ func (r *relay) sendTo(ctx context.Context, topic string, positions []int64, eve
 		return err
 	}
 	defer r.beats.published(topic, events)
-	return r.publish(ctx, topic, positions, events, out)
+	return r.publishNumbered(ctx, topic, positions, events, out)
 }
 
 // distinct returns each topic once. Mostly there is one.
@@ -80,7 +84,7 @@ func (r *relay) publish(ctx context.Context, topic string, positions []int64, ev
 	if len(events) == 0 {
 		return nil
 	}
-	pctx, cancel := r.publishContext(ctx)
+	pctx, cancel := r.publishContext(ctx, r.held.patience())
 	err := r.bus.Publish(pctx, topic, events...)
 	cancel()
 	if err == nil {
@@ -133,8 +137,8 @@ func (r *relay) sortOut(topic string, positions []int64, events []bus.Event, fai
 
 // publishContext bounds a publish. It outlives ctx by a moment, so that a relay that stops knows of most of what it
 // has published; but not when the lease was lost, for then another relay is at work.
-func (r *relay) publishContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	pctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.held.patience())
+func (r *relay) publishContext(ctx context.Context, patience time.Duration) (context.Context, context.CancelFunc) {
+	pctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	stop := context.AfterFunc(ctx, func() {
 		if !errors.Is(context.Cause(ctx), errLost) {
 			sleep(pctx, r.pace.grace)
