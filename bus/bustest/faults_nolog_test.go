@@ -40,6 +40,7 @@ var faultsWithoutLog = []fault{
 		return h(ctx, d)
 	})},
 	{"a loss is kept quiet", "an outage is told as a loss", subscribing(func(s *bus.Subscription) { s.OnGap = nil })},
+	{"a loss under load is kept quiet", "an outage under load is told as a loss", subscribing(func(s *bus.Subscription) { s.OnGap = nil })},
 	{"a loss is told twice", "an outage is told as a loss", subscribing(func(s *bus.Subscription) {
 		if tell := s.OnGap; tell != nil {
 			s.OnGap = func(ctx context.Context, g bus.Gap) {

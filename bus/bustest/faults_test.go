@@ -25,6 +25,7 @@ type faulty struct {
 	publish    func(ctx context.Context, topic string, events []bus.Event) error
 	subscribe  func(ctx context.Context, s bus.Subscription, h bus.Handler) error
 	partitions func(parts []bus.Partition)
+	patient    bool // whoever asks for partitions waits for ever
 	close      func(ctx context.Context) error
 }
 
@@ -43,6 +44,9 @@ func (f *faulty) Subscribe(ctx context.Context, s bus.Subscription, h bus.Handle
 }
 
 func (f *faulty) Partitions(ctx context.Context, topics ...string) ([]bus.Partition, error) {
+	if f.patient {
+		ctx = context.WithoutCancel(ctx)
+	}
 	parts, err := f.Bus.(bus.Inspector).Partitions(ctx, topics...)
 	if f.partitions != nil {
 		f.partitions(parts)
@@ -273,7 +277,7 @@ func TestTheSuiteNoticesFaults(t *testing.T) {
 		runWithFault(t, name)
 		return
 	}
-	faults := slices.Concat(faults, faultsWithoutLog)
+	faults := slices.Concat(faults, faultsUnderLoad, faultsOfWrapper, faultsWithoutLog)
 	verdicts := make([]verdict, len(faults))
 	var processes errgroup.Group
 	processes.SetLimit(8) // most of them wait in vain for something
@@ -314,28 +318,22 @@ func runWithFault(t *testing.T, name string) {
 		runBent(t, embeddedRedisHarness(t), faultsWithoutLog[i])
 		return
 	}
-	r := bustest.NewRecorder()
-	runBent(t, bustest.Harness{
-		Open: func(t *testing.T, opts ...bus.Option) bus.Bus {
-			b, err := bus.Open(t.Context(), "recorder://memory", append(opts, r.Backend())...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return b
-		},
-		Guarantees: bus.All(),
-		Log:        true,
-		SetDown:    func(_ *testing.T, down bool) { r.SetDown(down) },
-	}, faults[slices.IndexFunc(faults, named)])
+	all := slices.Concat(faults, faultsUnderLoad, faultsOfWrapper)
+	runBent(t, recorderHarness(), all[slices.IndexFunc(all, named)])
 }
 
 // runBent runs the suite on what h opens, with a fault put around it.
 func runBent(t *testing.T, h bustest.Harness, bent fault) {
-	open := h.Open
-	h.Open = func(t *testing.T, opts ...bus.Option) bus.Bus {
-		f := &faulty{Bus: open(t, opts...)}
+	wrap := func(b bus.Bus) bus.Bus {
+		f := &faulty{Bus: b}
 		bent.bend(f)
 		return f
+	}
+	open, openImpatient := h.Open, h.OpenImpatient
+	h.Open = func(t *testing.T, opts ...bus.Option) bus.Bus { return wrap(open(t, opts...)) }
+	h.OpenImpatient = func(t *testing.T, opts ...bus.Option) (bus.Bus, time.Duration) {
+		b, limit := openImpatient(t, opts...)
+		return wrap(b), limit
 	}
 	h.Timeout = 2 * time.Second
 	bustest.Run(t, h)
@@ -348,6 +346,7 @@ func TestTheSuiteNoticesClaims(t *testing.T) {
 		bustest.Run(t, bustest.Harness{
 			Open:       func(t *testing.T, opts ...bus.Option) bus.Bus { return bus.Wrap(r, opts...) },
 			Guarantees: bus.Guarantees{Durable: true},
+			Timeout:    2 * time.Second, // it waits in vain for the error
 		})
 		return
 	}

@@ -39,14 +39,19 @@ func TestRealKafkaKeepsTheContract(t *testing.T) {
 }
 
 func kafkaHarness(url string) bustest.Harness {
+	open := func(t *testing.T, params string, opts []bus.Option) bus.Bus {
+		opts = append([]bus.Option{kafka.Backend(), bus.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil)))}, opts...)
+		b, err := bus.Open(t.Context(), url+params, opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	const usual = "?drain=500ms" // some of the tests wait until it is over
 	return bustest.Harness{
-		Open: func(t *testing.T, opts ...bus.Option) bus.Bus {
-			opts = append([]bus.Option{kafka.Backend(), bus.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil)))}, opts...)
-			b, err := bus.Open(t.Context(), url, opts...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return b
+		Open: func(t *testing.T, opts ...bus.Option) bus.Bus { return open(t, usual, opts) },
+		OpenImpatient: func(t *testing.T, opts ...bus.Option) (bus.Bus, time.Duration) {
+			return open(t, usual+"&max.poll.interval=1s", opts), time.Second
 		},
 		Guarantees: bus.All(),
 		Log:        true,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -43,15 +42,20 @@ func embeddedRedisHarness(t *testing.T) bustest.Harness {
 }
 
 func redisHarness(url string) bustest.Harness {
-	url += "?drain=500ms" // one of the tests waits until it is over
+	open := func(t *testing.T, params string, opts []bus.Option) bus.Bus {
+		opts = append([]bus.Option{redis.Backend(), bus.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil)))}, opts...)
+		b, err := bus.Open(t.Context(), url+params, opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	const usual = "?drain=500ms" // one of the tests waits until it is over
 	return bustest.Harness{
-		Open: func(t *testing.T, opts ...bus.Option) bus.Bus {
-			opts = append([]bus.Option{redis.Backend(), bus.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil)))}, opts...)
-			b, err := bus.Open(t.Context(), url, opts...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return b
+		Open: func(t *testing.T, opts ...bus.Option) bus.Bus { return open(t, usual, opts) },
+		// The connection is asked whether it is alive while the handler is at work, and has to answer.
+		OpenImpatient: func(t *testing.T, opts ...bus.Option) (bus.Bus, time.Duration) {
+			return open(t, usual+"&ping.interval=50ms&answer.timeout=200ms", opts), 300 * time.Millisecond
 		},
 		Guarantees: bus.Guarantees{OrderedByKey: true},
 		Put:        func(t *testing.T, topic, _ string, value []byte) { putMessage(t, url, topic, value) },
@@ -61,7 +65,7 @@ func redisHarness(url string) bustest.Harness {
 // putMessage publishes by another client than the one under test.
 func putMessage(t *testing.T, url, topic string, value []byte) {
 	t.Helper()
-	opts, err := goredis.ParseURL(strings.TrimSuffix(url, "?drain=500ms"))
+	opts, err := goredis.ParseURL(url)
 	if err != nil {
 		t.Fatal(err)
 	}

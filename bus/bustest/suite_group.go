@@ -89,5 +89,5 @@ func testDurable(k *kit) {
 		k.Errorf("Close: %v", err)
 	}
 	c, _ = k.listen(k.open(), s)
-	c.await(k, while)
+	c.await(k, while, before...)
 }

@@ -16,7 +16,6 @@ var noLogTests = []test{
 	{"events published while nobody listens are lost", keepsNoLog, testLostWhileAway},
 	{"heartbeats come apart from events", keepsNoLog, testHeartbeats},
 	{"each member of a group gets every event", groupless, testEachMember},
-	{"an outage is told as a loss", keepsNoLogAndGoesDown, testOutageIsLoss},
 }
 
 func keepsNoLog(h Harness) bool            { return !h.Log && !h.Guarantees.Durable }

@@ -13,6 +13,9 @@ var outageTests = []test{
 	{"publishing while the broker is away ends with its context", canGoDown, testPublishGivesUp},
 	{"a subscription waits for a broker that is away", canGoDown, testSubscribeWaits},
 	{"a subscription lives through an outage", canGoDown, testOutage},
+	{"an outage under load loses nothing", durableAndGoesDown, testOutageUnderLoad},
+	{"an outage is told as a loss", keepsNoLogAndGoesDown, testOutageIsLoss},
+	{"an outage under load is told as a loss", keepsNoLogAndGoesDown, testLossUnderLoad},
 }
 
 // outage takes the broker away until the function that it returns is called, or the test ends.
