@@ -68,7 +68,8 @@ type Delivery struct {
 	// and partition. Empty on a backend without a log.
 	Ranges []Range
 	// Heartbeats say how far a source's numbers have come, where no event does. They come on a backend without a
-	// log only; nothing is said of their order among Events. A backend may leave out all but the newest of a source.
+	// log only; nothing is said of their order among Events. Of each numbering a backend may leave out all but the
+	// one with the lowest number, behind which a new subscriber begins to count, and the one with the highest.
 	Heartbeats []Heartbeat
 }
 

@@ -26,8 +26,9 @@ type attempt struct {
 
 	streams  []*stream // numberings that the delivery tells of, in order of their rows
 	byStream map[streamKey]*stream
-	recent   *stream // where the search for the next one begins
-	tooHigh  int     // numbers that are above maxSeq
+	bySource []streamKey // those that events were of, without the log; while they are gone through
+	recent   *stream     // where the search for the next one begins
+	tooHigh  int         // numbers that are above maxSeq
 
 	items []item          // what is to be sifted, in the delivery's order
 	todo  []job           // what is to be applied, in order
@@ -133,14 +134,14 @@ func unfit(e *bus.Event) error {
 	return e.Err
 }
 
-// whole reports whether the group has followed e's partition, or its source's numbers, from the very start: then each
+// whole reports whether the group has followed e's partition, or its source by numbers, from the very start: then each
 // key begins at version 1.
 func (a *attempt) whole(p *part, e *bus.Event) bool {
 	if p != nil {
 		return p.whole
 	}
 	s := a.streamOf(e)
-	return s != nil && s.first == 1
+	return s != nil && s.whole
 }
 
 // takeOnce marks an event without a version by its id, and reports whether it is new. What no route takes is not

@@ -25,11 +25,11 @@ func (s *stream) base() uint64 {
 	case s.older:
 		return 1
 	case len(s.numbers) == 0:
-		return s.beat + 1
+		return s.lowest + 1
 	case !s.beats:
 		return s.numbers[0]
 	}
-	return min(s.numbers[0], s.beat+1)
+	return min(s.numbers[0], s.lowest+1)
 }
 
 // count goes through the delivery's numbers, which are in order, and finds what they say is missing.

@@ -18,9 +18,11 @@ type streamKey struct{ topic, source, log string }
 type stream struct {
 	streamKey
 	numbers []uint64 // of the delivery's events, those it had already too
-	beat    uint64   // the highest number that a heartbeat tells of
 	beats   bool     // there is a heartbeat
-	older   bool     // the group knows, or the delivery begins with, another numbering of the same topic and source
+	lowest  uint64   // the lowest number that a heartbeat tells of
+	beat    uint64   // the highest
+	older   bool     // the group knows, or the delivery has events of before, another numbering of the same topic and source
+	whole   bool     // followed from the very start of its source, so that the first version of every key is 1
 
 	id, rev     int64
 	first       uint64 // the first number that is counted
@@ -50,12 +52,16 @@ func (a *attempt) hear(ctx context.Context, d bus.Delivery) error {
 		s := a.streamFor(streamKey{e.At.Topic, e.Source, e.SeqLog}, len(d.Events))
 		s.numbers = append(s.numbers, e.Seq)
 	}
+	a.bySource = nil // of heartbeats nobody can say what they stand behind
 	for _, h := range d.Heartbeats {
 		if h.SeqLog == "" || a.wild(h.Seq) {
 			continue
 		}
 		s := a.streamFor(streamKey{h.Topic, h.Source, h.SeqLog}, 0)
-		s.beats, s.beat = true, max(s.beat, h.Seq)
+		if !s.beats {
+			s.beats, s.lowest = true, h.Seq
+		}
+		s.lowest, s.beat = min(s.lowest, h.Seq), max(s.beat, h.Seq)
 	}
 	slices.SortFunc(a.streams, func(x, y *stream) int {
 		return cmp.Or(cmp.Compare(x.topic, y.topic), cmp.Compare(x.source, y.source), cmp.Compare(x.log, y.log))
@@ -109,11 +115,14 @@ func (a *attempt) streamFor(k streamKey, room int) *stream {
 	}
 	// In the order in which they came: what stands behind another numbering of its source has begun after it.
 	source := streamKey{topic: k.topic, source: k.source}
-	s := &stream{streamKey: k, older: a.byStream[source] != nil}
+	s := &stream{streamKey: k, older: slices.Contains(a.bySource, source)}
+	if room > 0 {
+		a.bySource = append(a.bySource, source)
+	}
 	if len(a.streams) == 0 {
 		s.numbers = make([]uint64, 0, room)
 	}
-	a.byStream[k], a.byStream[source] = s, s
+	a.byStream[k] = s
 	a.streams, a.recent = append(a.streams, s), s
 	return s
 }
@@ -136,10 +145,10 @@ func (a *attempt) follows(ctx context.Context, s *stream) error {
 
 // readStream reads the row of a stream. Where several may write at a time, this is where it has to be locked.
 func (a *attempt) readStream(ctx context.Context, s *stream) error {
-	const text = `SELECT id, first, highest, folded, ranges, rev FROM tidings_inbox_stream
+	const text = `SELECT id, first, highest, whole, folded, ranges, rev FROM tidings_inbox_stream
 		WHERE grp = $1 AND topic = $2 AND source = $3 AND log = $4`
 	err := a.tx.QueryRowContext(ctx, text, a.cfg.Group, s.topic, s.source, s.log).
-		Scan(&s.id, &s.first, &s.old, &s.folded, &s.ranges, &s.rev)
+		Scan(&s.id, &s.first, &s.old, &s.whole, &s.folded, &s.ranges, &s.rev)
 	s.highest = s.old
 	switch {
 	case !errors.Is(err, sql.ErrNoRows):
@@ -157,31 +166,28 @@ func (a *attempt) newStream(ctx context.Context, s *stream) error {
 	s.first = s.base()
 	s.old = s.first - 1
 	s.highest = s.old
-	const text = `INSERT INTO tidings_inbox_stream (grp, topic, source, log, first, highest, folded, ranges, rev)
-		VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0) ON CONFLICT DO NOTHING RETURNING id`
-	err := a.tx.QueryRowContext(ctx, text, a.cfg.Group, s.topic, s.source, s.log, int64(s.first), int64(s.old)).Scan(&s.id)
+	if err := a.judge(ctx, s); err != nil {
+		return err
+	}
+	const text = `INSERT INTO tidings_inbox_stream (grp, topic, source, log, first, highest, whole, folded, ranges, rev)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0) ON CONFLICT DO NOTHING RETURNING id`
+	err := a.tx.QueryRowContext(ctx, text, a.cfg.Group, s.topic, s.source, s.log, int64(s.first), int64(s.old), s.whole).Scan(&s.id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return errMoved // another replica has begun it meanwhile
 	}
 	return err
 }
 
-// readCuts finds out what late numbers take out of the ranges that are missing.
-func (a *attempt) readCuts(ctx context.Context, s *stream) error {
-	const text = `SELECT first, last FROM tidings_inbox_missed WHERE stream = $1 AND first <= $2
-		AND first >= COALESCE((SELECT MAX(first) FROM tidings_inbox_missed WHERE stream = $1 AND first <= $3), 0)
-		ORDER BY first`
-	lowest, highest := s.late[0], s.late[len(s.late)-1]
-	return query(ctx, a.tx, func(row scanner) error {
-		var first, last int64
-		if err := row.Scan(&first, &last); err != nil {
-			return err
-		}
-		if c := cutOut(span{uint64(first), uint64(last)}, s.late); c.came > 0 {
-			s.cuts = append(s.cuts, c)
-		}
+// judge finds out whether a new stream is whole. A numbering may be younger than the keys of its source: it begins anew
+// with the tables of its owner's outbox, and when the bus is swapped. Only of a source that this group has never heard
+// before, and hears from its number 1 on, is it taken to be as old.
+func (a *attempt) judge(ctx context.Context, s *stream) error {
+	if s.first > 1 || s.older {
 		return nil
-	}, text, s.id, int64(highest), int64(lowest))
+	}
+	_, heard, err := findSource(ctx, a.tx, a.cfg.Group, s.source)
+	s.whole = !heard
+	return err
 }
 
 // storeStreams writes down how far the streams have come, and what is missing. A row that is no longer as it was read
@@ -201,50 +207,4 @@ func (a *attempt) storeStreams(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// storeMissed writes the ranges that are missing, and takes out what has come late.
-func (a *attempt) storeMissed(ctx context.Context, s *stream) error {
-	const text = `DELETE FROM tidings_inbox_missed WHERE stream = $1 AND first = $2 AND last = $3`
-	add := s.found
-	for _, c := range s.cuts {
-		if err := one(a.tx.ExecContext(ctx, text, s.id, int64(c.was.first), int64(c.was.last))); err != nil {
-			return err
-		}
-		add = slices.Concat(add, c.left)
-	}
-	const cols = 3
-	args := make([]any, 0, cols*len(add))
-	for _, m := range add {
-		args = append(args, s.id, int64(m.first), int64(m.last))
-	}
-	if _, err := execMany(ctx, a.tx, &a.sql.storeMissed, cols, args); err != nil {
-		return err
-	}
-	s.ranges += int64(len(add) - len(s.cuts))
-	return a.fold(ctx, s)
-}
-
-// fold turns the oldest ranges into a count once there are too many of them: a number in them that comes late, after
-// ten thousand later losses, is then a repeat like another, and goes on counting as missed.
-func (a *attempt) fold(ctx context.Context, s *stream) error {
-	excess := s.ranges - maxRanges
-	if excess <= 0 {
-		return nil
-	}
-	s.foldedFirst = s.folded == 0
-	last := int64(0)
-	err := query(ctx, a.tx, func(row scanner) error {
-		var m span
-		err := row.Scan(&m.first, &m.last)
-		s.folded += m.size()
-		last = int64(m.last)
-		return err
-	}, `SELECT first, last FROM tidings_inbox_missed WHERE stream = $1 ORDER BY first LIMIT $2`, s.id, excess)
-	if err != nil {
-		return err
-	}
-	s.ranges -= excess
-	_, err = a.tx.ExecContext(ctx, `DELETE FROM tidings_inbox_missed WHERE stream = $1 AND first <= $2`, s.id, last)
-	return err
 }

@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -158,9 +159,10 @@ func wordsOf(d bus.Delivery) (said []word) {
 // learn reckons what a delivery says, and returns how many numbers it shows to be missing.
 func (w *air) learn(d bus.Delivery) (missed uint64) {
 	said, before := wordsOf(d), map[streamKey]uint64{}
+	knew := maps.Clone(w.sources)
 	for _, a := range said {
 		if w.known[a.of] == nil {
-			w.known[a.of] = w.begin(a.of, said)
+			w.known[a.of] = w.begin(a, said, knew)
 		}
 		before[a.of] = w.known[a.of].highest
 	}
@@ -177,10 +179,15 @@ func (w *air) learn(d bus.Delivery) (missed uint64) {
 	return missed
 }
 
-// begin makes the ledger of a numbering that was not known.
-func (w *air) begin(k streamKey, said []word) *ledger {
+// begin makes the ledger of a numbering that was not known. Events tell which of two numberings is the older one by
+// their order; heartbeats, which stand beside them, don't: for those only what was known before is older.
+func (w *air) begin(heard word, said []word, knew map[streamKey]bool) *ledger {
+	k, older := heard.of, w.sources
+	if !heard.got {
+		older = knew
+	}
 	first, of := uint64(1), streamKey{topic: k.topic, source: k.source}
-	if !w.sources[of] {
+	if !older[of] {
 		first = math.MaxUint64
 		for _, a := range said {
 			if a.of == k {

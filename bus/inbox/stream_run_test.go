@@ -56,6 +56,32 @@ func TestAKeyBeginsAtVersionOneWhereItsSourceWasFollowedFromTheStart(t *testing.
 	})
 }
 
+// A numbering begins anew with the tables of the owner's outbox, while the keys and their versions go on.
+func TestANumberingYoungerThanItsKeysTellsNothingOfTheirVersions(t *testing.T) {
+	seventh := numbered(updated(t, "old", 7, "A7"), "y", 1)
+	for name, before := range map[string]func(t *testing.T, in *Inbox){
+		"after another one":             func(t *testing.T, in *Inbox) { hear(t, in, seqs(t, "x", 5000)...) },
+		"after one that was followed":   func(t *testing.T, in *Inbox) { hear(t, in, beat(t, "x", 0)) },
+		"on a bus that was another one": func(t *testing.T, in *Inbox) { hear(t, in, numbered(created(t, "k", 1, ""), "", 0)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			in, _ := newInbox(t, 0, every, c.config)
+			in.lossy.Store(true)
+			before(t, in)
+			hear(t, in, seventh)
+			hear(t, in, seventh)
+			if s := status(t, in); s.Waiting != 0 || s.Missing != 0 || s.Holes != 0 || s.Missed != 0 {
+				t.Fatalf("status is %+v, want nothing missing", s)
+			}
+			hear(t, in, numbered(updated(t, "old", 9, "A9"), "y", 3)) // from here on it is known
+			if s := status(t, in); s.Waiting != 1 || s.Missed != 1 {
+				t.Fatalf("status is %+v, want that version 8 is waited for", s)
+			}
+		})
+	}
+}
+
 func TestTheBusSaysHowLongMissingVersionsAreWaitedFor(t *testing.T) {
 	for name, tt := range map[string]struct {
 		bus  bus.Bus

@@ -401,3 +401,72 @@ func TestADatabaseOfTheFirstReleaseIsMigrated(t *testing.T) {
 	wantApplied(t, in, "a:4 A")
 	wantStreams(t, in, Stream{SeqLog: "x", First: 1, Highest: 3, Missed: 1})
 }
+
+// A delivery gives heartbeats beside its events, so one of a numbering that is over can stand behind events of the next.
+func TestAHeartbeatSaysNothingOfWhichNumberingIsOlder(t *testing.T) {
+	in, _ := newInbox(t, 0)
+	hear(t, in, append(seqs(t, "y", 1, 2), beat(t, "x", 50))...)
+	wantStreams(t, in, Stream{SeqLog: "x", First: 51, Highest: 50}, Stream{SeqLog: "y", First: 1, Highest: 2})
+	two, _ := newInbox(t, 0)
+	hear(t, two, beat(t, "x", 50), beat(t, "y", 2))
+	wantStreams(t, two, Stream{SeqLog: "x", First: 51, Highest: 50}, Stream{SeqLog: "y", First: 3, Highest: 2})
+	hear(t, two, beat(t, "z", 4), beat(t, "y", 3)) // of a source that is known by now
+	wantStreams(t, two, Stream{SeqLog: "x", First: 51, Highest: 50}, Stream{SeqLog: "y", First: 3, Highest: 3, Missed: 1},
+		Stream{SeqLog: "z", First: 1, Highest: 4, Missed: 4})
+}
+
+func TestCountingBeginsBehindTheLowestHeartbeat(t *testing.T) {
+	for name, tt := range map[string]struct {
+		heard []bus.Event
+		want  Stream
+	}{
+		"alone":       {[]bus.Event{beat(t, "x", 0), beat(t, "x", 5)}, Stream{First: 1, Highest: 5, Missed: 5}},
+		"any order":   {[]bus.Event{beat(t, "x", 5), beat(t, "x", 2)}, Stream{First: 3, Highest: 5, Missed: 3}},
+		"with events": {append(seqs(t, "x", 4), beat(t, "x", 0), beat(t, "x", 5)), Stream{First: 1, Highest: 5, Missed: 4}},
+		"below them":  {append(seqs(t, "x", 4), beat(t, "x", 4), beat(t, "x", 5)), Stream{First: 4, Highest: 5, Missed: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, _ := newInbox(t, 0)
+			hear(t, in, tt.heard...)
+			tt.want.SeqLog = "x"
+			wantStreams(t, in, tt.want)
+		})
+	}
+}
+
+func TestALossThatIsHeardOfBitByBitIsOneRange(t *testing.T) {
+	gaps := heardGaps{}
+	in, _ := newInbox(t, 0, func(c *Config) { c.OnGap = gaps.hear })
+	wantRanges := func(want int64) {
+		t.Helper()
+		if n := count(t, in, `SELECT COUNT(*) FROM tidings_inbox_missed`); n != want || n != count(t, in, `SELECT ranges FROM tidings_inbox_stream`) {
+			t.Fatalf("%d ranges, want %d", n, want)
+		}
+	}
+	hear(t, in, beat(t, "x", 0))
+	for i := range uint64(20) {
+		hear(t, in, beat(t, "x", 10*(i+1)))
+	}
+	wantRanges(1)
+	wantStreams(t, in, Stream{SeqLog: "x", First: 1, Highest: 200, Missed: 200})
+	if len(gaps.all) != 20 || gaps.sum != 200 {
+		t.Fatalf("OnGap heard of %d in %q", gaps.sum, gaps.all)
+	}
+	hear(t, in, append(seqs(t, "x", 150), beat(t, "x", 210))...) // late, out of the last range, which goes on
+	wantRanges(2)
+	hear(t, in, append(seqs(t, "x", 210), beat(t, "x", 220))...) // the end of it has come, so it doesn't
+	wantRanges(3)
+	hear(t, in, append(seqs(t, "x", 215, 230), beat(t, "x", 225))...)
+	wantRanges(4)
+	hear(t, in, seqs(t, "x", 232)...) // what is missing here doesn't touch what is missing there
+	hear(t, in, append(seqs(t, "x", 240), beat(t, "x", 250))...)
+	wantRanges(7)
+	wantStreams(t, in, Stream{SeqLog: "x", First: 1, Highest: 250, Missed: 250 - 6})
+	var late []uint64
+	for n := uint64(1); n <= 250; n++ {
+		late = append(late, n)
+	}
+	hear(t, in, seqs(t, "x", late...)...)
+	wantRanges(0)
+	wantStreams(t, in, Stream{SeqLog: "x", First: 1, Highest: 250})
+}

@@ -48,6 +48,10 @@ func open(_ context.Context, u *url.URL, log *slog.Logger) (bus.Bus, error) {
 	c := &connection{set: set, log: log, publisher: newPublisher(set, log)}
 	c.ctx, c.stop = context.WithCancelCause(context.Background())
 	log.Info("redis: effective settings", "settings", set.String())
+	if set.database != 0 {
+		log.Warn("redis: the number of a database separates no topics: whoever uses this server with another number shares them",
+			"server", set.addr, "database", set.database)
+	}
 	return c, nil
 }
 

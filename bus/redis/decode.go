@@ -40,15 +40,36 @@ func (b *batch) delivery() bus.Delivery {
 	return bus.Delivery{Events: b.events, Heartbeats: b.heartbeats}
 }
 
-// beat keeps only the newest heartbeat of each numbering.
+// beat keeps of each numbering the heartbeats with the lowest number and with the highest: from the first a subscriber
+// that is new counts, and up to the other.
 func (b *batch) beat(newest bus.Heartbeat) {
+	var known []*bus.Heartbeat // at most two, the lowest first
 	for i := range b.heartbeats {
-		if h := &b.heartbeats[i]; h.Topic == newest.Topic && h.Source == newest.Source && h.SeqLog == newest.SeqLog {
-			h.Seq = max(h.Seq, newest.Seq)
-			return
+		if h := &b.heartbeats[i]; sameNumbering(*h, newest) {
+			known = append(known, h)
 		}
 	}
-	b.heartbeats = append(b.heartbeats, newest)
+	switch len(known) {
+	case 0:
+		b.heartbeats = append(b.heartbeats, newest)
+	case 1:
+		lowest := known[0]
+		if newest.Seq == lowest.Seq {
+			return
+		}
+		if newest.Seq < lowest.Seq {
+			*lowest, newest = newest, *lowest
+		}
+		b.heartbeats = append(b.heartbeats, newest)
+	default:
+		known[0].Seq, known[1].Seq = min(known[0].Seq, newest.Seq), max(known[1].Seq, newest.Seq)
+	}
+}
+
+// sameNumbering reports whether two heartbeats are of one numbering.
+func sameNumbering(a, b bus.Heartbeat) bool {
+	a.Seq = b.Seq
+	return a == b
 }
 
 // reset makes b empty, without holding on to what was in it.

@@ -22,6 +22,15 @@
 // that begins, at most every 10 seconds while it goes on, and when somebody listens again. Publish waits for a server
 // that is away, until its context ends; error replies (NOPERM, say) fail at once.
 //
+// A server that was away has lost its subscribers, too, and a publisher that came back first would publish to nobody
+// all that it had kept. So the first publish to a topic over a new connection asks PUBSUB NUMSUB, until as many listen
+// as heard the last event before the outage, but for 3 seconds at most from the first answer on, whatever the number of
+// topics and calls. A topic that nobody listened to isn't waited for. Subscribers try again after 20 ms, and then at
+// least each second. What remains: whoever takes longer misses what is published meanwhile, and so does one that the
+// count can't tell: a connection that is dead and that the server still counts, or a newcomer that stands in for one who
+// was there. Who listens by a pattern (PSUBSCRIBE) is heard of in the count of PUBLISH, not in NUMSUB's, so that a topic
+// with such a listener is waited for in vain.
+//
 // # Subscribing
 //
 // OnGap hears of every loss that can be noticed:
@@ -35,7 +44,8 @@
 //   - The subscription ended before all that had been received was handled: it has as long as drain says, then what
 //     is left is counted.
 //
-// How many were missed with a connection the numbers of bus/outbox and bus/inbox tell. Heartbeats never count.
+// Of the heartbeats of a numbering that wait together the lowest and the highest are delivered, and the lowest even
+// where the buffer overflowed. How many were missed with a connection the numbers of bus/outbox and bus/inbox tell. Heartbeats never count.
 //
 // # Parameters
 //
@@ -49,8 +59,12 @@
 //	drain           how long handling may take when a subscription has to end; default 5s
 //
 // Durations are like 250ms, or a bare number of milliseconds. A user stands in the address, redis://user@host; it
-// needs the right to PUBLISH, SUBSCRIBE, PING and CLIENT SETNAME. The number of a database in the path is accepted and
-// means nothing: channels belong to the whole server. The effective settings are logged by Open, at the info level.
+// needs the right to PUBLISH, SUBSCRIBE, PING, CLIENT SETNAME and, if publishing is to wait for subscribers after an
+// outage, PUBSUB NUMSUB: ACL SETUSER <user> &<topic> +publish +subscribe +ping +client|setname +pubsub|numsub.
+//
+// The number of a database in the path is accepted and means nothing: channels belong to the whole server, and two
+// environments that differ by this number alone hear one another. Open warns of a number other than 0. The effective
+// settings are logged by Open, at the info level.
 //
 // # Memory
 //

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
@@ -66,6 +65,10 @@ func dial(ctx context.Context, s settings) (net.Conn, error) {
 // cut ends whatever the link is used for at the moment, with an error. It may be called at any time.
 func (l *link) cut() { _ = l.conn.Close() }
 
+// closed reports whether nothing more can be sent. go-redis closes the connection by itself where the server refused
+// its greeting: a wrong password, say.
+func (l *link) closed() bool { return l.conn.shut.Load() }
+
 // close gives the link back. Nobody may use it any more.
 func (l *link) close() {
 	l.cut()
@@ -77,6 +80,7 @@ type watchedConn struct {
 	net.Conn
 	made time.Time
 	seen atomic.Int64 // when, as a Duration since made
+	shut atomic.Bool
 	// drained, where set, is called by the reader of the link when it has to ask the system for more.
 	drained func()
 }
@@ -93,6 +97,12 @@ func (c *watchedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// Close implements net.Conn.
+func (c *watchedConn) Close() error {
+	c.shut.Store(true)
+	return c.Conn.Close()
+}
+
 // since reports whether something has come since t.
 func (c *watchedConn) since(t time.Time) bool { return time.Duration(c.seen.Load()) >= t.Sub(c.made) }
 
@@ -107,6 +117,3 @@ func refused(err error) (goredis.Error, bool) {
 	}
 	return nil, false
 }
-
-// away says whose error it is.
-func away(addr string, err error) error { return fmt.Errorf("redis at %s: %w", addr, err) }

@@ -227,8 +227,9 @@ func TestAServerKilledUnderLoadIsNoticedEachTime(t *testing.T) {
 		srv.kill()
 		srv.start()
 	})
-	if l.total == 3*200 { // it would mean that nothing came through
-		t.Error("everything was lost")
+	// After each kill at least 200 are published while the subscription stands; some of them are cut off by the next one.
+	if len(l.got) < 3*100 {
+		t.Errorf("only %d came through", len(l.got))
 	}
 }
 

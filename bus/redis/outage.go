@@ -24,10 +24,11 @@ type outage struct {
 // quiet is for how long an outage that goes on is not told again.
 const quiet = 30 * time.Second
 
-// A server that is back should be found within a second.
+// A server that is back should be found within a second, and by subscribers before publishing has waited for them in
+// vain (listenersWait). The delays are give or take a half.
 const (
 	firstDelay   = 20 * time.Millisecond
-	longestDelay = time.Second
+	longestDelay = 700 * time.Millisecond
 )
 
 func newOutage(log *slog.Logger, what string) *outage {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/tidings-dev/tidings/bus"
@@ -26,12 +26,14 @@ type publisher struct {
 	link    *link         // nil until it is needed, and after it failed
 	buf     []byte        // envelopes of a pipeline
 	outage  *outage
+	// listeners is of those who were there before an outage.
+	listeners *listeners
 }
 
 func newPublisher(set settings, log *slog.Logger) *publisher {
 	p := &publisher{
 		set: set, log: log, unheard: newUnheard(log), turn: make(chan struct{}, 1),
-		outage: newOutage(log, "publishing"),
+		outage: newOutage(log, "publishing"), listeners: newListeners(log),
 	}
 	p.turn <- struct{}{}
 	return p
@@ -105,7 +107,10 @@ func (c *publishing) turn(ctx context.Context) {
 	c.p.drop()
 	c.p.turn <- struct{}{}
 	if len(c.left) > 0 && ctx.Err() == nil {
-		c.last = err
+		// Dialing ends at the deadline a moment before ctx itself does, and that is not what was in the way.
+		if end, ok := ctx.Deadline(); !ok || time.Now().Before(end) {
+			c.last = err
+		}
 		c.p.outage.wait(ctx, err)
 	}
 }
@@ -127,22 +132,37 @@ func (c *publishing) send(ctx context.Context) error {
 	if c.p.link == nil {
 		l, err := connect(ctx, c.p.set)
 		if err != nil {
-			return away(c.p.set.addr, err)
+			return c.away(err)
 		}
 		c.p.link = l
+		c.p.listeners.connected()
 	}
 	l := c.p.link
 	stop := context.AfterFunc(ctx, l.cut)
-	for len(c.left) > 0 && ctx.Err() == nil {
-		if err := c.pipeline(ctx, l); err != nil {
-			stop()
-			return away(c.p.set.addr, err)
-		}
+	err := c.await(ctx, l)
+	for err == nil && len(c.left) > 0 && ctx.Err() == nil {
+		err = c.pipeline(ctx, l)
+	}
+	if err != nil {
+		stop()
+		return c.away(err)
 	}
 	if !stop() { // it was cut
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// away says of an error whose it is, and what mends it.
+func (c *publishing) away(err error) error { return c.p.set.away(err, c.topic) }
+
+// await lets those who listened before an outage come back first.
+func (c *publishing) await(ctx context.Context, l *link) error {
+	err := c.p.listeners.await(ctx, l, c.topic)
+	if reply, replied := refused(err); replied {
+		return c.shutOut(reply)
+	}
+	return err
 }
 
 // pipeline sends the first of what is left in one go, and reads their answers.
@@ -170,7 +190,7 @@ func (c *publishing) shutOut(reply goredis.Error) error {
 		return reply
 	}
 	for _, i := range c.left {
-		c.fail(i, away(c.p.set.addr, reply))
+		c.fail(i, c.away(reply))
 	}
 	c.left = nil
 	return reply
@@ -207,6 +227,7 @@ func (c *publishing) fill(ctx context.Context, pipe goredis.Pipeliner) []answer 
 func (c *publishing) settle(answers []answer) (wait error) {
 	var held map[string]error // by key: the error of an event before; nil error where it will be sent again
 	var again []int
+	heard := -1 // by how many, the last that was answered
 	for n := range answers {
 		i, a := c.left[n], &answers[n]
 		e := &c.events[i]
@@ -217,10 +238,11 @@ func (c *publishing) settle(answers []answer) (wait error) {
 			c.fail(i, before)
 			continue
 		case !isHeld && a.read:
-			e.At, e.Heard = bus.Position{Topic: c.topic, Offset: -1}, int(a.Val())
+			heard = int(a.Val())
+			e.At, e.Heard = bus.Position{Topic: c.topic, Offset: -1}, heard
 			continue
 		case !isHeld && isReply && !passing(reply):
-			before = away(c.p.set.addr, reply)
+			before = c.away(reply)
 			c.fail(i, before)
 		case isReply && passing(reply):
 			wait = reply
@@ -235,6 +257,9 @@ func (c *publishing) settle(answers []answer) (wait error) {
 	}
 	c.left = append(again, c.left[len(answers):]...)
 	c.failHeld(held)
+	if heard >= 0 {
+		c.p.listeners.published(c.topic, heard)
+	}
 	return wait
 }
 
@@ -260,29 +285,4 @@ func (c *publishing) fail(i int, err error) {
 		c.failed = make(map[int]error)
 	}
 	c.failed[i] = err
-}
-
-// answer is a PUBLISH that knows whether its answer was read. go-redis itself writes the error of a connection that
-// broke in the midst over the answers that had come before.
-type answer struct {
-	goredis.IntCmd
-	read bool
-}
-
-// SetErr is called by go-redis with nil when it has read the answer.
-func (a *answer) SetErr(err error) {
-	if !a.read {
-		a.IntCmd.SetErr(err)
-		a.read = err == nil
-	}
-}
-
-// passing reports whether the server only asks to wait: it starts, fails over, or is stuck in a script.
-func passing(err goredis.Error) bool {
-	for _, prefix := range []string{"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"} {
-		if strings.HasPrefix(err.Error(), prefix) {
-			return true
-		}
-	}
-	return strings.Contains(err.Error(), "max number of clients")
 }

@@ -192,6 +192,9 @@ func TestAnErrorReplyFailsItsEventsAtOnce(t *testing.T) {
 	if !errors.As(err, &failed) || len(failed.Failed) != 25 || !errors.As(err, &reply) || !strings.HasPrefix(reply.Error(), "NOPERM") {
 		t.Errorf("Publish returned %v", err)
 	}
+	if !strings.Contains(err.Error(), `"relay"`) || !strings.Contains(err.Error(), "ACL SETUSER relay &forbidden +publish ") {
+		t.Errorf("the mend is not in: %v", err)
+	}
 	publish(t, b, "allowed", numbered(1, 3)...)
 	srv.do("ACL", "SETUSER", "relay", "&forbidden")
 	publish(t, b, "forbidden", numbered(1, 25)...)
@@ -225,13 +228,49 @@ func TestAServerThatLetsNobodyInIsNotWaitedFor(t *testing.T) {
 	if !errors.As(err, &failed) || len(failed.Failed) != 3 || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Errorf("Publish returned %v", err)
 	}
+	wantMend(t, err)
 	t.Setenv(redis.PasswordEnv, "")
 	err = try(t, open(t, srv.url()), "topic", numbered(1, 3)...)
 	if !errors.As(err, &failed) || len(failed.Failed) != 3 || !strings.Contains(err.Error(), "NOAUTH") {
 		t.Errorf("Publish returned %v", err)
 	}
+	wantMend(t, err)
 	t.Setenv(redis.PasswordEnv, "secret")
 	publish(t, open(t, srv.url()), "topic", numbered(1, 3)...)
+}
+
+// wantMend wants both places of a password to be named.
+func wantMend(t *testing.T, err error) {
+	t.Helper()
+	for _, place := range []string{redis.PasswordEnv, "password.file"} {
+		if !strings.Contains(err.Error(), place) {
+			t.Errorf("%s is not in: %v", place, err)
+		}
+	}
+}
+
+// What the error tells one to type is enough, from no right at all.
+func TestTheRightsThatAnErrorNamesAreEnough(t *testing.T) {
+	srv := startServer(t)
+	srv.do("ACL", "SETUSER", "none", "on", ">secret", "resetchannels", "-@all")
+	t.Setenv(redis.PasswordEnv, "secret")
+	b := open(t, "redis://none@"+srv.addr)
+	err := try(t, b, "topic", event("a", 1))
+	if err == nil {
+		t.Fatal("it is allowed")
+	}
+	_, command, _ := strings.Cut(err.Error(), "ACL SETUSER ")
+	args := []any{"ACL", "SETUSER"}
+	for _, arg := range strings.Fields(command) {
+		if len(args) == 2 || strings.ContainsAny(arg[:1], "&+") {
+			args = append(args, arg)
+		}
+	}
+	srv.do(args...)
+	s := subscribe(t, b, bus.Subscription{Group: "g", Topics: []string{"topic"}}, nil)
+	eventually(t, "the subscription", s.isReady)
+	publish(t, b, "topic", event("a", 1))
+	s.waitFor(1)
 }
 
 // A script that runs for long has the server refuse everything else, until it is over.

@@ -28,7 +28,18 @@ type queue struct {
 	head   int // of what is left in items
 	bytes  int
 	closed bool
+	// beats are heartbeats that were dropped for want of room: of each numbering the lowest, for counting begins there.
+	beats []keptBeat
 }
+
+// keptBeat is a heartbeat, and the message that it came in.
+type keptBeat struct {
+	bus.Heartbeat
+	message
+}
+
+// maxBeats bounds the numberings whose heartbeat is kept; more than this come only from somebody who makes them up.
+const maxBeats = 1000
 
 func newQueue(limit int, dropped func(topic string, full bool)) *queue {
 	return &queue{limit: limit, dropped: dropped, filled: make(chan struct{}, 1)}
@@ -60,8 +71,26 @@ func (q *queue) drop(full bool) {
 	q.items[q.head] = message{}
 	q.head++
 	q.bytes -= old.size()
-	if !isHeartbeat(old) {
+	switch beat, ok := heartbeat(old); {
+	case !ok:
 		q.dropped(old.topic, full)
+	case full:
+		q.keep(keptBeat{beat, old})
+	}
+}
+
+// keep keeps a heartbeat, if it is the lowest of its numbering.
+func (q *queue) keep(beat keptBeat) {
+	for i := range q.beats {
+		if k := &q.beats[i]; sameNumbering(k.Heartbeat, beat.Heartbeat) {
+			if beat.Seq < k.Seq {
+				*k = beat
+			}
+			return
+		}
+	}
+	if len(q.beats) < maxBeats {
+		q.beats = append(q.beats, beat)
 	}
 }
 
@@ -83,10 +112,14 @@ func (q *queue) wake() {
 	}
 }
 
-// take moves at most n messages to the end of into. What is left keeps filled full.
+// take moves at most n messages to the end of into, behind the heartbeats that were kept. What is left keeps filled full.
 func (q *queue) take(into []message, n int) []message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	for _, k := range q.beats {
+		into = append(into, k.message)
+	}
+	q.beats = nil
 	end := min(len(q.items), q.head+n)
 	for _, m := range q.items[q.head:end] {
 		q.bytes -= m.size()
@@ -114,7 +147,7 @@ func (q *queue) close() {
 func (q *queue) over() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.closed && q.head == len(q.items)
+	return q.closed && q.head == len(q.items) && len(q.beats) == 0
 }
 
 // discard gives up all that is held.
@@ -124,14 +157,14 @@ func (q *queue) discard() {
 	for q.head < len(q.items) {
 		q.drop(false)
 	}
+	q.beats = nil
 }
 
-// isHeartbeat reports whether nobody misses m. Only what looks like one is read.
-func isHeartbeat(m message) bool {
+// heartbeat returns the one that m is, which nobody misses. Only what looks like one is read.
+func heartbeat(m message) (bus.Heartbeat, bool) {
 	if len(m.payload) > bus.MaxEventBytes || !strings.Contains(m.payload, bus.TypeHeartbeat) {
-		return false
+		return bus.Heartbeat{}, false
 	}
 	e := decode(m)
-	_, ok := e.Heartbeat()
-	return ok
+	return e.Heartbeat()
 }

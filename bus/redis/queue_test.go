@@ -121,6 +121,73 @@ func TestHeartbeatsAreDroppedUncounted(t *testing.T) {
 	}
 }
 
+// beatMessage is a heartbeat as it comes.
+func beatMessage(t *testing.T, log string, seq uint64) message {
+	t.Helper()
+	e, err := bus.Heartbeat{Source: "/s", SeqLog: log, Seq: seq}.Event()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return message{"topic", string(e.AppendEnvelope(nil))}
+}
+
+// beatsOf are the heartbeats of a delivery of these messages: "log seq".
+func beatsOf(messages []message) (beats []string) {
+	b := &batch{messages: messages}
+	for _, h := range b.delivery().Heartbeats {
+		beats = append(beats, fmt.Sprint(h.SeqLog, " ", h.Seq))
+	}
+	return beats
+}
+
+// Counting begins right behind the first heartbeat that is heard: an overflow must not take it away.
+func TestTheLowestHeartbeatOutlivesAnOverflow(t *testing.T) {
+	q, dropped := counting(5000)
+	q.push([]message{beatMessage(t, "x", 2), beatMessage(t, "y", 7), beatMessage(t, "x", 0), beatMessage(t, "x", 9)})
+	q.push(messages(0, 10, 1000))
+	q.close()
+	if *dropped != [2]int{0, 7} {
+		t.Errorf("%v were counted", *dropped)
+	}
+	got := q.take(nil, 100)
+	check(t, beatsOf(got), "x 0", "y 7")
+	if len(got) != 2+3 || got[len(got)-1] != messages(9, 10, 1000)[0] || !q.over() {
+		t.Errorf("%d were taken; over: %v", len(got), q.over())
+	}
+	if left := q.take(nil, 100); len(left) != 0 {
+		t.Errorf("%d were taken twice", len(left))
+	}
+}
+
+func TestHeartbeatsThatAreKeptAreBoundedAndEndWithTheQueue(t *testing.T) {
+	q, _ := counting(5000)
+	for i := range maxBeats + 100 {
+		q.push([]message{beatMessage(t, fmt.Sprint(i), 1)})
+	}
+	q.push(messages(0, 4, 1000))
+	if q.close(); len(q.beats) != maxBeats {
+		t.Errorf("%d are kept", len(q.beats))
+	}
+	if q.discard(); !q.over() {
+		t.Error("it is not over")
+	}
+}
+
+func TestADeliveryHasTheLowestAndTheHighestHeartbeatOfEachNumbering(t *testing.T) {
+	for name, tt := range map[string]struct {
+		came []message
+		want []string
+	}{
+		"one":        {[]message{beatMessage(t, "x", 3)}, []string{"x 3"}},
+		"repeats":    {[]message{beatMessage(t, "x", 3), beatMessage(t, "x", 3)}, []string{"x 3"}},
+		"rising":     {[]message{beatMessage(t, "x", 0), beatMessage(t, "x", 3), beatMessage(t, "x", 5)}, []string{"x 0", "x 5"}},
+		"falling":    {[]message{beatMessage(t, "x", 5), beatMessage(t, "x", 3), beatMessage(t, "x", 0)}, []string{"x 0", "x 5"}},
+		"in between": {[]message{beatMessage(t, "x", 1), beatMessage(t, "y", 1), beatMessage(t, "x", 3), beatMessage(t, "x", 2)}, []string{"x 1", "y 1", "x 3"}},
+	} {
+		t.Run(name, func(t *testing.T) { check(t, beatsOf(tt.came), tt.want...) })
+	}
+}
+
 func TestAClosedQueueIsOverOnceItIsEmpty(t *testing.T) {
 	q, _ := counting(1000)
 	q.push(messages(0, 1, 1))

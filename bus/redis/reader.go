@@ -24,7 +24,7 @@ func (s *subscription) read(ctx context.Context) {
 			s.teller.ready(false)
 			s.teller.lost(fmt.Sprintf("the connection to %s was lost (%v); what is published until it is back is not received", s.set.addr, err))
 		}
-		outage.wait(ctx, away(s.set.addr, err))
+		outage.wait(ctx, s.set.away(err, s.sub.Topics...))
 	}
 }
 

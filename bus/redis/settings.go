@@ -35,6 +35,7 @@ const (
 // settings is what the URL says, checked and with its defaults filled in.
 type settings struct {
 	addr          string // host:port
+	database      uint64 // which separates no channels
 	tls           *tls.Config
 	ca            string // file; "" trusts what the system trusts
 	username      string
@@ -58,6 +59,7 @@ func parseSettings(u *url.URL) (settings, error) {
 	p := paramReader{params: params}
 	s := settings{
 		addr:          p.addr(u),
+		database:      p.database(u),
 		username:      u.User.Username(),
 		clientName:    p.clientName(),
 		buffer:        p.bytes(paramBuffer, 64<<20, 1<<20, math.MaxInt32),
@@ -82,7 +84,7 @@ func (p *paramReader) fault(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Errorf(format, args...))
 }
 
-// addr reads host, port and path of the address.
+// addr reads host and port of the address.
 func (p *paramReader) addr(u *url.URL) string {
 	host, port := u.Hostname(), u.Port()
 	if port == "" {
@@ -97,12 +99,20 @@ func (p *paramReader) addr(u *url.URL) string {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		p.fault("server %q is not host:port", u.Host)
 	}
-	if db := strings.TrimPrefix(u.Path, "/"); db != "" {
-		if _, err := strconv.ParseUint(db, 10, 16); err != nil {
-			p.fault("the path %q is not the number of a database; topics are not part of the address", u.Path)
-		}
-	}
 	return net.JoinHostPort(host, port)
+}
+
+// database reads the path.
+func (p *paramReader) database(u *url.URL) uint64 {
+	db := strings.TrimPrefix(u.Path, "/")
+	if db == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(db, 10, 16)
+	if err != nil {
+		p.fault("the path %q is not the number of a database; topics are not part of the address", u.Path)
+	}
+	return n
 }
 
 // text reads a parameter that may hold anything but nothing.

@@ -78,7 +78,7 @@ func TestOpenLogsTheEffectiveSettingsAndNoSecret(t *testing.T) {
 	for _, c := range []struct{ url, env, want string }{
 		{"redis://h", "", "server=h:6379 tls=false buffer=67108864 client.name=tidings dial.timeout=5s answer.timeout=10s ping.interval=5s drain=5s\""},
 		{"rediss://h:1/7?buffer=3MiB&client.name=me&drain=250", "", "server=h:1 tls=true buffer=3145728 client.name=me dial.timeout=5s answer.timeout=10s ping.interval=5s drain=250ms\""},
-		{"redis://h?buffer=2000kB", "hunter2", "buffer=2000000"},
+		{"redis://h/0?buffer=2000kB", "hunter2", "buffer=2000000"},
 		{"redis://h", "hunter2", "drain=5s password=(from TIDINGS_REDIS_PASSWORD)"},
 		{"redis://me@h?password.file=" + secret, "", "user=me password=(from file " + secret},
 	} {
@@ -91,6 +91,10 @@ func TestOpenLogsTheEffectiveSettingsAndNoSecret(t *testing.T) {
 		closeBus(t, b)
 		if !strings.Contains(log.String(), c.want) || strings.Contains(log.String(), "hunter2") {
 			t.Errorf("logged %s\nwant %s", log.String(), c.want)
+		}
+		// Two environments on one server, told apart by this number only, would hear one another.
+		if warned := strings.Contains(log.String(), "separates no topics"); warned != strings.Contains(c.url, "/7") {
+			t.Errorf("%s: warned of the database's number: %v", c.url, warned)
 		}
 	}
 }

@@ -100,8 +100,11 @@ func TestHeartbeatsAreNeitherEventsNorMissedByAnybody(t *testing.T) {
 	}
 	publish(t, b, topic, beats...)
 	s.finish(b, topic, 1)
-	if s.count() != 1 || len(s.heartbeats) == 0 || len(s.heartbeats) > s.deliveries {
+	if s.count() != 1 || len(s.heartbeats) == 0 || len(s.heartbeats) > 2*s.deliveries {
 		t.Errorf("%d events and %d heartbeats in %d deliveries", s.count(), len(s.heartbeats), s.deliveries)
+	}
+	if first := s.heartbeats[0]; first.Seq != 0 {
+		t.Errorf("the oldest is %+v", first)
 	}
 	if last := s.heartbeats[len(s.heartbeats)-1]; last != (bus.Heartbeat{Topic: topic, Source: "/test", SeqLog: "log", Seq: 99}) {
 		t.Errorf("the newest is %+v", last)
@@ -138,6 +141,9 @@ func TestASubscriptionThatIsNotAllowedWaitsAndSaysSo(t *testing.T) {
 	t.Cleanup(func() { closeBus(t, b) })
 	s := subscribe(t, b, bus.Subscription{Group: "g", Topics: []string{"topic"}}, nil)
 	eventually(t, "the refusal to be logged", func() bool { return strings.Contains(log.String(), "NOPERM") })
+	if !strings.Contains(log.String(), "ACL SETUSER reader &topic +publish +subscribe") {
+		t.Errorf("the mend is not in: %s", log)
+	}
 	if s.isReady() || len(s.gaps) > 0 {
 		t.Errorf("ready: %v, gaps %+v", s.isReady(), s.gaps)
 	}
@@ -151,7 +157,7 @@ func TestASubscriptionThatIsNotAllowedWaitsAndSaysSo(t *testing.T) {
 // The rights that the documentation names are enough.
 func TestFewRightsAreEnough(t *testing.T) {
 	srv := startServer(t)
-	srv.do("ACL", "SETUSER", "few", "on", ">secret", "resetchannels", "&topic", "-@all", "+publish", "+subscribe", "+ping", "+client|setname")
+	srv.do("ACL", "SETUSER", "few", "on", ">secret", "resetchannels", "&topic", "-@all", "+publish", "+subscribe", "+ping", "+client|setname", "+pubsub|numsub")
 	t.Setenv(redis.PasswordEnv, "secret")
 	b := open(t, "redis://few@"+srv.addr, "ping.interval=200ms")
 	s := subscribe(t, b, bus.Subscription{Group: "g", Topics: []string{"topic"}}, nil)

@@ -49,12 +49,15 @@ func (t *teller) lost(reason string) { t.add(note{lost: reason}) }
 // manyNotes is when notes that nobody has taken are put together.
 const manyNotes = 64
 
-// add notes what happened. A loss that was not told yet stands for the next one too, where there are many.
+// add notes what happened. Where there are many that nobody has taken, what is left of them is the newest loss, which
+// stands for those before, and the newest readiness.
 func (t *teller) add(n note) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.notes) >= manyNotes {
-		t.notes = slices.DeleteFunc(t.notes, func(old note) bool { return old.lost == "" || n.lost != "" })
+		isLoss := n.lost != "" // of the other kind n says nothing
+		t.notes = slices.DeleteFunc(t.notes, func(old note) bool { return (old.lost != "") == isLoss })
+		t.notes = slices.Delete(t.notes, 0, max(0, len(t.notes)-1))
 	}
 	t.notes = append(t.notes, n)
 	t.wake()

@@ -101,3 +101,38 @@ func TestATellerThatIsHeldUpPutsNotesTogether(t *testing.T) {
 		t.Errorf("the end is %q, %q", before, last)
 	}
 }
+
+// However many notes wait, the last readiness among them is the one that is, and the last loss comes with it.
+func TestWhatIsPutTogetherNeverTellsOfAReadinessThatIsOver(t *testing.T) {
+	for before := range 3 {
+		te := newTeller(bus.Subscription{})
+		wait := func(ready bool, lost string) {
+			t.Helper()
+			var isReady, known bool
+			var loss string
+			for _, n := range te.notes {
+				if n.lost != "" {
+					loss = n.lost
+				} else {
+					isReady, known = n.ready, true
+				}
+			}
+			if !known || isReady != ready || loss != lost || len(te.notes) > manyNotes {
+				t.Fatalf("%d notes wait, with %v and %q at the end; it is %v and %q", len(te.notes), isReady, loss, ready, lost)
+			}
+		}
+		for range before {
+			te.ready(true)
+		}
+		was := ""
+		for i := range 3 * manyNotes {
+			te.ready(false)
+			wait(false, was)
+			was = fmt.Sprint("outage ", i)
+			te.lost(was)
+			wait(false, was)
+			te.ready(true)
+			wait(true, was)
+		}
+	}
+}

@@ -1,7 +1,8 @@
 -- +goose Up
 
 -- How far a numbering was followed, on a bus without a log. first is the first number that is counted, highest the
--- highest that was heard of, folded how many missing numbers below it are kept as a count only, ranges how many rows
+-- highest that was heard of. whole is 1 where the group has followed the source from its very start, so that the first
+-- version of every key is 1. folded is how many missing numbers below it are kept as a count only, ranges how many rows
 -- the others take. rev changes with every change.
 CREATE TABLE tidings_inbox_stream (
     id      INTEGER NOT NULL PRIMARY KEY,
@@ -11,6 +12,7 @@ CREATE TABLE tidings_inbox_stream (
     log     TEXT    NOT NULL,
     first   INTEGER NOT NULL,
     highest INTEGER NOT NULL,
+    whole   INTEGER NOT NULL,
     folded  INTEGER NOT NULL,
     ranges  INTEGER NOT NULL,
     rev     INTEGER NOT NULL,
