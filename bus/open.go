@@ -66,7 +66,8 @@ func Open(ctx context.Context, rawURL string, opts ...Option) (Bus, error) {
 	}
 	if u.User != nil {
 		if _, secret := u.User.Password(); secret {
-			return nil, fmt.Errorf("bus: %s: a password doesn't belong in the URL; pass it by environment or file", redacted(u))
+			return nil, fmt.Errorf("bus: %s: a password doesn't belong in the URL; pass it by environment or file: "+
+				"TIDINGS_KAFKA_PASSWORD or sasl.password.file, TIDINGS_REDIS_PASSWORD or password.file", redacted(u))
 		}
 	}
 	b, err := o.backends[i].Open(ctx, u, o.log)

@@ -60,7 +60,7 @@ func TestOpenErrors(t *testing.T) {
 		{"kafka", `bus: "kafka" is not an address; pass one such as kafka://host:port or kafka+ssl://host:port or redis://host:port`},
 		{"", `bus: "" is not an address; pass one such as kafka://host:port or kafka+ssl://host:port or redis://host:port`},
 		{"127.0.0.1:9092", `bus: "127.0.0.1:9092" can't be read: first path segment in URL cannot contain colon; pass one such as kafka://host:port or kafka+ssl://host:port or redis://host:port`},
-		{"kafka://u:secret@h", `bus: kafka://u:xxxxx@h: a password doesn't belong in the URL; pass it by environment or file`},
+		{"kafka://u:secret@h", `bus: kafka://u:xxxxx@h: a password doesn't belong in the URL; pass it by environment or file: TIDINGS_KAFKA_PASSWORD or sasl.password.file, TIDINGS_REDIS_PASSWORD or password.file`},
 	} {
 		b, err := bus.Open(t.Context(), tt.url, fakeKafka(&fakeBus{}), fakeRedis(&fakeBus{}))
 		if err == nil || err.Error() != tt.want {

@@ -29,7 +29,7 @@ type labCommand struct {
 // Validate is called by the parser.
 func (c *labCommand) Validate() error {
 	if c.Count < 1 || c.Count > lab.MaxUsers {
-		return fmt.Errorf("-n %d: pass how many users to write, 1 to %d", c.Count, lab.MaxUsers)
+		return fmt.Errorf("--count %d: pass how many users to write, 1 to %d", c.Count, lab.MaxUsers)
 	}
 	return nil
 }
@@ -38,13 +38,21 @@ func (c *labCommand) Validate() error {
 func (c *labCommand) run(ctx context.Context, in program.IO, _ *kong.Context) error {
 	shown := newLabDisplay(in.Stderr)
 	report, err := lab.Run(ctx, lab.Config{
-		Users: c.Count, Kafka: c.Kafka, Redis: c.Redis, Step: shown.step, Wrote: shown.wrote,
+		Users: c.Count, Kafka: c.Kafka, Redis: c.Redis, Step: shown.step, Wrote: shown.wrote, Leaves: in.Leaves,
 	})
 	shown.finish()
-	if err != nil {
-		return err
+	return c.end(in.Stdout, report, err)
+}
+
+// end prints what came out, also beside an error: what is done took long enough.
+func (c *labCommand) end(w io.Writer, report lab.Report, err error) error {
+	if err == nil {
+		return c.print(w, report)
 	}
-	return c.print(in.Stdout, report)
+	if len(report.Buses) > 0 {
+		_ = c.print(w, report) // a fault stands in what is printed, too; err is why it is not all
+	}
+	return err
 }
 
 // print prints what came out. Its error says what is not as it should be, for which the exit code is 1.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -56,11 +57,26 @@ func TestTheLabFailsWhereABusIsNotAsPromised(t *testing.T) {
 	}
 }
 
+// What one bus took minutes for is not thrown away when the other one fails.
+func TestTheLabPrintsWhatIsDoneBesideAnError(t *testing.T) {
+	broken := errors.New("--redis redis://h stopped answering")
+	whole := labReport(func(_, _ *lab.Outcome) {})
+	for _, asJSON := range []bool{false, true} {
+		for buses, want := range []string{"", "Kafka lost nothing"} {
+			var out bytes.Buffer
+			err := (&labCommand{JSON: asJSON}).end(&out, lab.Report{Users: 10, Buses: whole.Buses[:buses]}, broken)
+			if err != broken || !strings.Contains(out.String(), want) || want == "" && out.Len() > 0 {
+				t.Errorf("%d done: %v, printed %q; want %q", buses, err, &out, want)
+			}
+		}
+	}
+}
+
 func TestWrongFlagsOfTheLabAreNamed(t *testing.T) {
 	for args, want := range map[string]string{
-		"-n 0":                      "-n 0: pass how many users to write, 1 to 100000",
+		"-n 0":                      "--count 0: pass how many users to write, 1 to 100000",
 		"-n -5":                     "--count",
-		"-n 100001":                 "-n 100001",
+		"-n 100001":                 "--count 100001",
 		"-n many":                   "--count",
 		"--kafka=redis://h:1":       "--kafka redis://h:1: pass an address such as kafka://host:port",
 		"--redis=kafka://h:1":       "--redis kafka://h:1: pass an address such as redis:// or rediss://host:port",
@@ -97,6 +113,9 @@ func TestTheLab(t *testing.T) {
 		t.Fatalf("got %+v", r)
 	}
 	kafka, redis := r.Buses[0], r.Buses[1]
+	if !kafka.Embedded || !redis.Embedded {
+		t.Errorf("on %s and %s", kafka.Server(), redis.Server())
+	}
 	if kafka.Written != 40 || kafka.Missed != 0 || kafka.CaughtUp == nil || kafka.NewcomerReceived != 40 {
 		t.Errorf("Kafka: %+v", kafka)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -19,6 +20,9 @@ type IO struct {
 	Args           []string
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Leaves says what would be left behind if a second signal ended the process now: "the folder /tmp/x"; "" is
+	// nothing. It is set by [Main], and may be called at any time.
+	Leaves func(what string)
 }
 
 // OS returns the process's own.
@@ -34,11 +38,14 @@ const (
 )
 
 // Main runs run and returns the code to exit with. An interrupt or SIGTERM ends run's context; a second one ends
-// the process at once. run stops what it has started and returns nil for a stop that went well. Its error is
+// the process at once, of which who interrupts it is told, with what IO.Leaves has said. run stops what it has started and returns nil for a stop that went well. Its error is
 // printed in one line behind the program's name, once, and decides the code: that of an ExitCode() int method in
 // its tree, 0 of which prints nothing; Interrupted for the context's own end; else Failure.
 func Main(in IO, run func(ctx context.Context, in IO) error) (code int) {
-	ctx, stop := catchSignals()
+	var left atomic.Pointer[string]
+	in.Leaves = func(what string) { left.Store(&what) }
+	in.Leaves("")
+	ctx, stop := catchSignals(in, func() string { return *left.Load() })
 	defer stop()
 	err := run(ctx, in)
 	code = exitCode(ctx, err)
@@ -53,20 +60,24 @@ func Main(in IO, run func(ctx context.Context, in IO) error) (code int) {
 
 // catchSignals returns a context that the first signal ends; the second one ends the process. To leave the second one
 // to the system would not do: a shell that starts a program in the background has it ignore interrupts.
-func catchSignals() (ctx context.Context, stop func()) {
+func catchSignals(in IO, left func() string) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals, done := make(chan os.Signal, 2), make(chan struct{})
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	var watcher sync.WaitGroup
 	watcher.Go(func() {
 		select {
-		case <-signals:
+		case sig := <-signals:
+			if sig == os.Interrupt { // by a person; a SIGTERM's log is read by programs
+				fmt.Fprintf(in.Stderr, "%s: stopping; again to quit at once%s\n", in.Name, unless(left(), ", which leaves "))
+			}
 			cancel()
 		case <-done:
 			return
 		}
 		select {
 		case <-signals:
+			fmt.Fprintf(in.Stderr, "%s: interrupted at once%s\n", in.Name, unless(left(), ", and left "))
 			os.Exit(Interrupted)
 		case <-done:
 		}
@@ -77,6 +88,14 @@ func catchSignals() (ctx context.Context, stop func()) {
 		watcher.Wait()
 		cancel()
 	}
+}
+
+// unless is what with words in front, or "" for nothing.
+func unless(what, words string) string {
+	if what == "" {
+		return ""
+	}
+	return words + what
 }
 
 func exitCode(ctx context.Context, err error) int {

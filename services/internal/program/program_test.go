@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 // child waits for its context's end; a stubborn one then says so and does not stop.
 func child(kind string) func(context.Context, program.IO) error {
 	return func(ctx context.Context, in program.IO) error {
+		if kind == "stubborn" {
+			in.Leaves("nothing yet")
+			in.Leaves("the folder /tmp/x")
+		}
 		fmt.Fprintln(in.Stdout, "running")
 		<-ctx.Done()
 		fmt.Fprintln(in.Stdout, "stopping")
@@ -119,12 +123,13 @@ func (s *started) signal(t *testing.T, sig os.Signal) {
 }
 
 func TestTheFirstSignalStopsInOrder(t *testing.T) {
-	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+	// A person is told of what a second one does; a SIGTERM is the system's.
+	for sig, told := range map[os.Signal]string{os.Interrupt: "child: stopping; again to quit at once\n", syscall.SIGTERM: ""} {
 		s := start(t, "orderly")
 		s.signal(t, sig)
 		s.expect(t, "stopping")
-		if err := s.cmd.Wait(); err != nil || s.stderr.Len() != 0 {
-			t.Errorf("%v: %v, printed %q; want a clean end", sig, err, &s.stderr)
+		if err := s.cmd.Wait(); err != nil || s.stderr.String() != told {
+			t.Errorf("%v: %v, printed %q; want a clean end, and %q", sig, err, &s.stderr, told)
 		}
 	}
 }
@@ -138,6 +143,10 @@ func TestTheSecondSignalEndsAtOnce(t *testing.T) {
 	if err := s.cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != program.Interrupted {
 		t.Errorf("got %v, want code %d", err, program.Interrupted)
 	}
+	want := "child: stopping; again to quit at once, which leaves the folder /tmp/x\nchild: interrupted at once, and left the folder /tmp/x\n"
+	if s.stderr.String() != want {
+		t.Errorf("printed %q, want %q", &s.stderr, want)
+	}
 }
 
 func TestWhatASignalInterruptsSaysSo(t *testing.T) {
@@ -148,7 +157,7 @@ func TestWhatASignalInterruptsSaysSo(t *testing.T) {
 	if err := s.cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != program.Interrupted {
 		t.Errorf("got %v, want code %d", err, program.Interrupted)
 	}
-	if s.stderr.String() != "child: interrupted\n" {
+	if !strings.HasSuffix(s.stderr.String(), "\nchild: interrupted\n") {
 		t.Errorf("printed %q", &s.stderr)
 	}
 }

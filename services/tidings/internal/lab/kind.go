@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/kafka"
 	"github.com/tidings-dev/tidings/services/internal/config"
 	"github.com/tidings-dev/tidings/services/tidings/internal/platform"
@@ -22,6 +23,8 @@ type kind struct {
 	keepsLog bool
 	// remove deletes a topic from a real server; nil where nothing stays of one.
 	remove func(ctx context.Context, rawURL string, topics ...string) error
+	// ask asks a server something that only one who is let in gets an answer to.
+	ask func(ctx context.Context, b bus.Bus, topic string) error
 }
 
 // kinds are the buses in the order of the columns. Another one is another entry here.
@@ -29,11 +32,11 @@ func kinds() []kind {
 	return []kind{
 		{
 			id: "kafka", name: "Kafka", embedded: platform.EmbeddedKafka, schemes: []string{"kafka"}, keepsLog: true,
-			real: func(c Config) string { return c.Kafka }, remove: kafka.DeleteTopics,
+			real: func(c Config) string { return c.Kafka }, remove: kafka.DeleteTopics, ask: askForTopic,
 		},
 		{
 			id: "redis", name: "Redis PubSub", embedded: platform.EmbeddedRedis, schemes: []string{"redis", "rediss"},
-			real: func(c Config) string { return c.Redis },
+			real: func(c Config) string { return c.Redis }, ask: sayToNobody,
 		},
 	}
 }

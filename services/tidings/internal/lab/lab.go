@@ -23,8 +23,12 @@ type Config struct {
 	Step func(bus, what string)
 	// Wrote, where set, is called when a user has been written; calls may overlap. total is Users.
 	Wrote func(total int)
+	// Leaves, where set, is told what would be left if the process ended now, whenever that changes; "" is nothing.
+	Leaves func(what string)
 	// Patience is how long nothing may move while Run waits, for a server to answer too; 0 is 20 s.
 	Patience time.Duration
+
+	temp string // the folder for the temporary one; "" is the system's
 }
 
 // defaultPatience is several times of the 5 s in which a relay that is idle repeats its number, and in which a broker
@@ -38,6 +42,9 @@ func (c Config) withDefaults() Config {
 	if c.Wrote == nil {
 		c.Wrote = func(int) {}
 	}
+	if c.Leaves == nil {
+		c.Leaves = func(string) {}
+	}
 	if c.Patience == 0 {
 		c.Patience = defaultPatience
 	}
@@ -46,7 +53,8 @@ func (c Config) withDefaults() Config {
 
 // Run makes the experiment on each bus in turn, and blocks until it is done and nothing of it is left: no goroutine,
 // no file, no topic; that holds when ctx ends, too. Its error is ctx's own then, unless something could not be removed,
-// which it names. A server that is not there is named by its flag, and a wrong address is a *[config.UsageError].
+// which it names. A server that is not there is named by its flag, before anything is done on another, and a wrong
+// address is a *[config.UsageError]. Beside an error the report has the buses that were done before it.
 //
 // A bus that did not do what it promises is no error: see [Report.Faults].
 func Run(ctx context.Context, cfg Config) (Report, error) { return run(ctx, cfg, kinds()) }
@@ -61,24 +69,35 @@ func run(ctx context.Context, cfg Config, kinds []kind) (report Report, err erro
 			return Report{}, err
 		}
 	}
-	dir, err := os.MkdirTemp("", "tidings-lab-")
+	for _, k := range kinds {
+		if err := k.reach(ctx, cfg); err != nil {
+			return Report{}, failure(ctx, k, err)
+		}
+	}
+	dir, err := os.MkdirTemp(cfg.temp, "tidings-lab-")
 	if err != nil {
 		return Report{}, fmt.Errorf("lab: %w", err)
 	}
+	cfg.Leaves("the folder " + dir)
 	defer func() {
 		left := os.RemoveAll(dir)
 		if left != nil && errors.Is(err, context.Canceled) {
 			err = nil // it would hide what is left
+		}
+		if left == nil {
+			cfg.Leaves("")
 		}
 		err = errors.Join(err, left)
 	}()
 	report.Users = cfg.Users
 	for _, k := range kinds {
 		outcome, err := on(ctx, k, cfg, dir)
-		if err != nil {
-			return Report{}, failure(ctx, k, err)
+		if outcome.Bus != "" { // all of it was measured, though something may be left of it
+			report.Buses = append(report.Buses, outcome)
 		}
-		report.Buses = append(report.Buses, outcome)
+		if err != nil {
+			return report, failure(ctx, k, err)
+		}
 	}
 	return report, nil
 }
@@ -102,6 +121,13 @@ func on(ctx context.Context, k kind, cfg Config, dir string) (outcome Outcome, e
 	if err != nil {
 		return Outcome{}, err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	cfg.Leaves(s.leaves())
+	defer func() {
+		left := s.close()
+		if left == nil {
+			cfg.Leaves("the folder " + dir)
+		}
+		err = errors.Join(err, left)
+	}()
 	return s.measure(ctx)
 }

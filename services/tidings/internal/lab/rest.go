@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
@@ -62,6 +63,7 @@ func (s *stage) await(
 ) (control.Report, lifecycle.Status, error) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	refusal := func() error { _, refusal := s.words.reason(); return refusal }
 	for before, since := (moving{}), time.Now(); ; {
 		r, status := at(ctx)
 		switch now := movingOf(r, status); {
@@ -71,10 +73,12 @@ func (s *stage) await(
 			return r, status, fmt.Errorf("%s is %s: %s", status.Service, status.State, status.Error)
 		case is(r, status):
 			return r, status, nil
+		case !s.reached && !status.Bus && refusal() != nil: // this side of it: publishing may be allowed
+			return r, status, s.kind.fault(s.cfg, s.topic, refusal())
 		case now != before:
 			before, since = now, time.Now()
 		case time.Since(since) > s.cfg.Patience:
-			return r, status, &stuckError{what, s.cfg.Patience, status, s.words.String()}
+			return r, status, &stuckError{what, s.cfg.Patience, status, s.keepsLog, s.words.String()}
 		}
 		select {
 		case <-ctx.Done():
@@ -103,14 +107,30 @@ type stuckError struct {
 	what   string
 	after  time.Duration
 	status lifecycle.Status
+	log    bool // what the bus keeps, by which it is said how far the service is
 	words  string
 }
 
 // Error has what one would ask `tidings status` for, had it a platform to ask.
 func (e *stuckError) Error() string {
-	s := e.status
-	return fmt.Sprintf("%s: nothing has moved for %v, and still %s (bus %t, lag %d, keys %d, number %d)%s",
-		s.Service, e.after, e.what, s.Bus, s.Lag, s.Keys, s.Seq, e.because())
+	return fmt.Sprintf("%s: nothing has moved for %v, and still %s (%s)%s", e.status.Service, e.after, e.what, e.standing(), e.because())
+}
+
+// standing says how far the service is: by the log where there is one, else by the owner's numbers.
+func (e *stuckError) standing() string {
+	s, words := e.status, []string{printf("users: %d", e.status.Keys)}
+	switch {
+	case !e.log:
+		words = append(words, printf("highest number: %d", s.Seq))
+	case s.Lag == lifecycle.UnknownLag:
+		words = append(words, "how far it is behind is not known")
+	default:
+		words = append(words, printf("events behind: %d", s.Lag))
+	}
+	if !s.Bus {
+		words = append(words, "no bus")
+	}
+	return strings.Join(words, ", ")
 }
 
 // because is ": " and the reason, or "".

@@ -74,9 +74,10 @@ func TestAServiceThatNeverRestsIsTold(t *testing.T) {
 		change func(looks int, s *lifecycle.Status)
 		want   string
 	}{
-		{"kafka", func(_ int, s *lifecycle.Status) { s.Lag = 3 }, "directory: nothing has moved for 50ms, and still something is on its way to it (bus true, lag 3, keys 0, number 0): waiting: no route"},
-		{"kafka", func(_ int, s *lifecycle.Status) { s.Bus, s.Error = false, "odd" }, "(bus false, lag 0, keys 0, number 0): odd"},
-		{"redis", func(_ int, s *lifecycle.Status) { s.Seq = 4 }, "number 4): waiting: no route"},
+		{"kafka", func(_ int, s *lifecycle.Status) { s.Lag = 3 }, "directory: nothing has moved for 50ms, and still something is on its way to it (users: 0, events behind: 3): waiting: no route"},
+		{"kafka", func(_ int, s *lifecycle.Status) { s.Bus, s.Error = false, "odd" }, "(users: 0, events behind: 0, no bus): odd"},
+		{"kafka", func(_ int, s *lifecycle.Status) { s.Bus, s.Lag = false, lifecycle.UnknownLag }, "(users: 0, how far it is behind is not known, no bus): waiting"},
+		{"redis", func(_ int, s *lifecycle.Status) { s.Seq, s.Keys = 4321, 1234 }, "(users: 1,234, highest number: 4,321): waiting: no route"},
 		{"redis", func(_ int, s *lifecycle.Status) { s.State, s.Error = lifecycle.Failed, "disk full" }, "directory is failed: disk full"},
 	} {
 		if _, _, err := resting(t, c.id, soon, c.change); err == nil || !strings.Contains(err.Error(), c.want) {

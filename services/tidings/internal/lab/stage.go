@@ -37,12 +37,18 @@ type stage struct {
 	platform *platform.Platform
 	newcomer *guest // nil before it is started
 	words    *lastWords
-	reached  bool // the server has answered a service
-	written  int  // users so far
+	reached  bool   // the server has answered a service
+	doing    string // what is being done, for an error: "directory was started again"
+	written  int    // users so far
 }
 
+// topics is what the names of all topics of the lab begin with.
+const topics = "tidings-lab-"
+
+func newTopic() string { return topics + strings.ToLower(rand.Text()[:12]) }
+
 func newStage(ctx context.Context, k kind, cfg Config, dir string) (*stage, error) {
-	s := &stage{kind: k, cfg: cfg, dir: dir, topic: "tidings-lab-" + strings.ToLower(rand.Text()[:12]), words: &lastWords{}}
+	s := &stage{kind: k, cfg: cfg, dir: dir, topic: newTopic(), words: &lastWords{}}
 	var err error
 	// The platform tells the kinds of bus apart by their folders, so all can have the same one above.
 	s.platform, err = platform.New(ctx, platform.Config{
@@ -50,6 +56,14 @@ func newStage(ctx context.Context, k kind, cfg Config, dir string) (*stage, erro
 		Users: freePort, Directory: freePort, Audit: freePort, Mailer: freePort, Log: slog.New(s.words),
 	})
 	return s, err
+}
+
+// leaves is what would be left if the process ended now.
+func (s *stage) leaves() string {
+	if url := s.real(s.cfg); url != "" && s.remove != nil {
+		return fmt.Sprintf("the folder %s, and the topic %s on %s", s.dir, s.topic, config.Redact(url))
+	}
+	return "the folder " + s.dir
 }
 
 // startNewcomer starts a directory that nobody has ever told anything, and returns once it serves.

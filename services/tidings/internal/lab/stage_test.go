@@ -66,7 +66,6 @@ func TestANewcomerIsStoppedWhenTheWaitForItEnds(t *testing.T) {
 }
 
 func TestTopicsAreNobodyElses(t *testing.T) {
-	temp(t)
 	seen := map[string]bool{}
 	for range 3 {
 		s, err := newStage(t.Context(), only(t, "kafka")[0], Config{Kafka: "kafka://127.0.0.1:1"}.withDefaults(), t.TempDir())

@@ -11,6 +11,17 @@ import (
 type lastWords struct {
 	mu   sync.Mutex
 	said string
+	err  error // of that sentence, where it is one
+	// refusal is the first error that no waiting mends; hears, where set, is told every error.
+	refusal error
+	hears   func(error)
+}
+
+// reason returns the error of the last sentence, and the first refusal; either may be nil.
+func (w *lastWords) reason() (last, refusal error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err, w.refusal
 }
 
 func (w *lastWords) String() string {
@@ -28,12 +39,23 @@ func (w *lastWords) Handle(_ context.Context, r slog.Record) error {
 		if a.Key != "err" {
 			return true
 		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.said = r.Message + ": " + a.Value.String()
+		w.keep(r.Message, a.Value)
 		return false
 	})
 	return nil
+}
+
+func (w *lastWords) keep(message string, reason slog.Value) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said = message + ": " + reason.String()
+	w.err, _ = reason.Any().(error)
+	if w.refusal == nil && refused(w.err) {
+		w.refusal = w.err
+	}
+	if w.hears != nil && w.err != nil {
+		w.hears(w.err)
+	}
 }
 
 // WithAttrs is part of [slog.Handler].
