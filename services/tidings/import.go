@@ -107,7 +107,11 @@ func (c *importCommand) open(in program.IO) (rows importer.Rows, total int64, cl
 		if c.Seed == 0 {
 			c.Seed = rand.Uint64N(1_000_000-1) + 1
 		}
-		fmt.Fprintf(in.Stderr, "making up %d people of seed %d; --seed %[2]d makes the same ones again\n", c.Sample, c.Seed)
+		people := "people"
+		if c.Sample == 1 {
+			people = "person"
+		}
+		fmt.Fprintf(in.Stderr, "making up %d %s of seed %d; --seed %[3]d makes the same ones again\n", c.Sample, people, c.Seed)
 		return importer.Sample(c.Sample, c.Seed), int64(c.Sample), nothing, nil
 	case c.File == "":
 		return nil, 0, nil, config.Usage("import: pass a file, - for standard input, or --sample N")

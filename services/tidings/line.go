@@ -1,21 +1,39 @@
 package main
 
 import (
+	"cmp"
+
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	"github.com/tidings-dev/tidings/services/tidings/internal/control"
 )
 
-// nouns is what each service counts.
-var nouns = map[string]string{"users": "users", "directory": "people", "audit": "events", "mailer": "messages"}
+// noun is what a service counts, in the number that fits.
+func noun(s lifecycle.Status) string {
+	one, more := "", ""
+	switch s.Service {
+	case "users":
+		one, more = "user", "users"
+	case "directory":
+		one, more = "person", "people"
+	case "audit":
+		one, more = "event", "events"
+	case "mailer":
+		one, more = "message", "messages"
+	}
+	if s.Count == 1 {
+		return one
+	}
+	return more
+}
 
 // line is how a service is, in a few words.
 func (v *view) line(s lifecycle.Status) string {
 	text := string(s.State)
 	if s.State == lifecycle.Serving {
-		text += ", " + v.p.Sprintf("%d", s.Count) + " " + nouns[s.Service] + v.progress(s)
+		text += ", " + v.p.Sprintf("%d", s.Count) + " " + noun(s) + v.progress(s)
 	}
-	if s.Error != "" {
-		text += ": " + s.Error
+	if why := cmp.Or(s.Error, s.BusError); why != "" {
+		text += ": " + why
 	}
 	return text
 }
@@ -25,7 +43,9 @@ func (v *view) progress(s lifecycle.Status) string {
 	text := ""
 	switch {
 	case s.Service == control.Owner:
-		text = v.sent(s)
+		if text = v.sent(s); !s.Bus {
+			text = ", no bus" + text
+		}
 	case !s.Bus && !s.KeepsLog:
 		text = ", no bus, " + v.missed(s)
 	case !s.Bus:
@@ -43,11 +63,12 @@ func (v *view) progress(s lifecycle.Status) string {
 	return text
 }
 
-// missed is what a service has missed since it first listened, and since when that is, if not from the start.
+// missed is what a service has missed since it first heard a number, and since when that is, if not from the start.
 func (v *view) missed(s lifecycle.Status) string {
-	text := v.p.Sprintf("missed %d", s.Missed)
-	if n := len(s.Streams); n > 0 && s.Streams[n-1].First > 1 {
-		text += v.p.Sprintf(" since it came at number %d", s.Streams[n-1].First)
+	heard, _ := control.Heard(v.owner, s)
+	text := v.p.Sprintf("missed %d", heard.Missed)
+	if heard.First > 1 {
+		text += v.p.Sprintf(" since it came at number %d", heard.First)
 	}
 	return text
 }

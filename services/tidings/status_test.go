@@ -76,7 +76,7 @@ func TestStatusExitsOneAndSaysWhyWhereWhatWasMissedIsGone(t *testing.T) {
 	for i := range r.Services {
 		r.Services[i].Streams = []lifecycle.Stream{{Topic: "t", Source: "/users", Log: "l", First: 1, Seq: 3}}
 	}
-	r.Services[1].Lag, r.Services[1].Missed = lifecycle.UnknownLag, 1
+	r.Services[1].Lag, r.Services[1].Missed, r.Services[1].Streams[0].Missed = lifecycle.UnknownLag, 1, 1
 	code, out, faults := ran("status", "--control="+serveControl(t, r))
 	if code != 1 || !strings.Contains(out, "it missed 1 event,") || !strings.Contains(faults, "has kept nothing that could mend it") {
 		t.Errorf("exit %d, printed %s%s", code, out, faults)

@@ -71,6 +71,24 @@ func TestAMistakeLeavesNoData(t *testing.T) {
 	}
 }
 
+func TestABrokersAddressInUseLeavesNoData(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, bus := range []string{"kafka", "redis"} {
+		data := filepath.Join(t.TempDir(), "data")
+		code, _, faults := ran("up", "--bus="+bus, "--broker="+l.Addr().String(), "--data="+data, "--control=127.0.0.1:0")
+		if code != 1 || !strings.Contains(faults, "--broker "+l.Addr().String()+" is in use") {
+			t.Errorf("%s: exit %d, %q", bus, code, faults)
+		}
+		if _, err := os.Stat(data); err == nil {
+			t.Errorf("%s: left a folder", bus)
+		}
+	}
+}
+
 func TestASecondPlatformOnTheDataIsToldSo(t *testing.T) {
 	data := t.TempDir()
 	release, err := platform.Config{Bus: "kafka", Data: data}.Claim()

@@ -25,6 +25,7 @@ type view struct {
 	p      *message.Printer
 	told   map[string]told
 	now    map[string]string // the line of each service at the last look
+	owner  lifecycle.Status  // at the last look; its numbers are what the others' are counted by
 }
 
 // told is what was last said of a service.
@@ -68,6 +69,7 @@ func (v *view) settled(ctx context.Context) control.Report {
 func (v *view) welcome(ctx context.Context, controlAddress, logFile string) {
 	r := v.settled(ctx)
 	v.welcomeBus(r)
+	v.owner, _ = r.Service(control.Owner)
 	door := ""
 	for _, s := range r.Services {
 		line := v.line(s)
@@ -114,7 +116,9 @@ func (v *view) welcomeBus(r control.Report) {
 	if r.Bus.Without != "" {
 		guarantees += "; not " + r.Bus.Without
 	}
-	if !slices.ContainsFunc(r.Services, func(s lifecycle.Status) bool { return s.Bus }) {
+	// On a bus without a log an owner only finds out by sending, and counts as connected before.
+	answers := func(s lifecycle.Status) bool { return s.Bus && (r.Bus.KeepsLog || s.Service != control.Owner) }
+	if !slices.ContainsFunc(r.Services, answers) {
 		guarantees += " (as configured: the bus does not answer yet)"
 	}
 	fmt.Fprintf(v.out, "bus        %s\n           %s\n", kind, guarantees)
@@ -199,6 +203,7 @@ func (v *view) tellState(s lifecycle.Status) {
 
 // tellNumbers tells what a look has found: that the bus went or came at once, and numbers when they have come to rest.
 func (v *view) tellNumbers(r control.Report) {
+	v.owner, _ = r.Service(control.Owner)
 	for _, s := range r.Services {
 		said, line, before := v.told[s.Service], v.line(s), v.now[s.Service]
 		v.now[s.Service] = line

@@ -103,6 +103,40 @@ func TestGuaranteesAreAsConfiguredWhileTheBusIsAway(t *testing.T) {
 	}
 }
 
+// On a bus without a log the owner has nobody to ask, and says that it has a bus until it has tried in vain.
+func TestWithoutALogTheOwnerAloneIsNoProofOfTheBus(t *testing.T) {
+	v, out, r := testView()
+	r.Bus = control.Bus{URL: "redis://127.0.0.1:9", Guarantees: "ordered by key"}
+	mailer := &r.Services[1]
+	mailer.KeepsLog, mailer.Bus, mailer.Lag, mailer.BusError = false, false, -1, "redis at 127.0.0.1:9: connection refused"
+	v.welcomeBus(*r)
+	if got := out.take(); !strings.Contains(got, "ordered by key (as configured: the bus does not answer yet)") {
+		t.Errorf("printed %s", got)
+	}
+	if got, want := v.line(*mailer), "serving, 0 messages, no bus, missed 0: redis at 127.0.0.1:9: connection refused"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	mailer.Bus = true
+	if v.welcomeBus(*r); strings.Contains(out.take(), "as configured") {
+		t.Error("a reader that listens is a proof")
+	}
+}
+
+func TestWhatWasMissedIsCountedByTheOwnersNumbers(t *testing.T) {
+	v, _, r := testView()
+	r.Services[0].Streams = []lifecycle.Stream{{Topic: "t", Source: "/users", Log: "l", Seq: 9}}
+	mailer := &r.Services[1]
+	mailer.KeepsLog, mailer.Missed = false, 7
+	mailer.Streams = []lifecycle.Stream{
+		{Topic: "t", Source: "/users", Log: "l", First: 2, Seq: 9, Missed: 3},
+		{Topic: "t", Source: "/users", Log: "other", First: 1, Seq: 200, Missed: 4},
+	}
+	v.tellNumbers(*r)
+	if got, want := v.line(*mailer), "serving, 0 messages, missed 3 since it came at number 2"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestLines(t *testing.T) {
 	v := newView(&screen{})
 	serving := func(name string, change func(*lifecycle.Status)) lifecycle.Status {
@@ -111,6 +145,11 @@ func TestLines(t *testing.T) {
 		return s
 	}
 	for want, s := range map[string]lifecycle.Status{
+		"serving, 1 user":          serving("users", func(s *lifecycle.Status) { s.Count = 1 }),
+		"serving, 1 person, lag 0": serving("directory", func(s *lifecycle.Status) { s.Count = 1 }),
+		"serving, 10,000 users, no bus, 3 events to send: NOPERM": serving("users", func(s *lifecycle.Status) {
+			s.Bus, s.BusError, s.Outbox = false, "NOPERM", &lifecycle.Outbox{Unsent: 3}
+		}),
 		"serving, 10,000 users":                       serving("users", func(*lifecycle.Status) {}),
 		"serving, 10,000 users, 1,200 events to send": serving("users", func(s *lifecycle.Status) { s.Outbox = &lifecycle.Outbox{Unsent: 1200} }),
 		"serving, 10,000 people, lag 1,500":           serving("directory", func(s *lifecycle.Status) { s.Lag = 1500 }),

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"regexp"
 
 	"github.com/alecthomas/kong"
 )
@@ -96,7 +97,7 @@ func Parse(args []string, stdout io.Writer, d Defaults, cfg any) (*kong.Context,
 	case done: // kong goes on after its exit has returned, and may then find faults that don't matter
 		return nil, ErrDone
 	case err != nil:
-		return nil, &UsageError{err}
+		return nil, &UsageError{withoutHint(err)}
 	}
 	if c, ok := cfg.(Config); ok {
 		if err := c.Shared().finish(d.Service); err != nil {
@@ -104,6 +105,17 @@ func Parse(args []string, stdout io.Writer, d Defaults, cfg any) (*kong.Context,
 		}
 	}
 	return parsed, nil
+}
+
+// negative finds kong's advice for a negative number after a space. None of our flags takes one.
+var negative = regexp.MustCompile(`; perhaps try --\S+="-[0-9][^"]*"\?$`)
+
+// withoutHint takes the advice away to type what would be refused next.
+func withoutHint(err error) error {
+	if text := err.Error(); negative.MatchString(text) {
+		return errors.New(negative.ReplaceAllString(text, ""))
+	}
+	return err
 }
 
 // finish checks what services share, and gives DB its default.

@@ -65,6 +65,16 @@ func TestFlagBeforeEnvironmentBeforeDefault(t *testing.T) {
 	}
 }
 
+func TestANegativeNumberIsNotAdvised(t *testing.T) {
+	_, err := parse(t, "--workers", "-1")
+	if err == nil || !strings.Contains(err.Error(), "--workers") || strings.Contains(err.Error(), "perhaps") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := parse(t, "--mailbox", "-m"); err == nil || !strings.Contains(err.Error(), `perhaps try --mailbox="-m"`) {
+		t.Errorf("error %v, which may well be meant", err)
+	}
+}
+
 func TestBadUsageNamesTheFlag(t *testing.T) {
 	tests := []struct {
 		args, env []string

@@ -41,7 +41,9 @@ func TestDataDir(t *testing.T) {
 		"kafka://h:9092":                        "d/kafka-h-9092",
 		"kafka://u:p@h:9092/?acks=all":          "d/kafka-h-9092",
 		"kafka://a.example:9092,b.example:9092": "d/kafka-a.example-9092-b.example-9092",
-		"redis://h:6379/0":                      "d/redis-h-6379-0",
+		"redis://h:6379":                        "d/redis-h-6379",
+		"redis://h:6379/0":                      "d/redis-h-6379",
+		"rediss://u@h:6379/1?client.name=a":     "d/rediss-h-6379",
 		"kafka://[::1]:9092":                    "d/kafka----1--9092",
 		"kafka://../../etc":                     "d/kafka-..-..-etc",
 	} {

@@ -24,7 +24,9 @@ type Parts struct {
 	Log  *slog.Logger       // says which service it is
 
 	info       Info
-	lastGap    lastGap
+	gaps       gaps
+	busFault   busFault
+	consumes   bool // an inbox, which says itself what the bus lacks
 	components []program.Component
 	status     []func(context.Context, *Status) error
 	listeners  []net.Listener
@@ -46,20 +48,21 @@ func (p *Parts) OnStatus(fill func(ctx context.Context, s *Status) error) {
 // Consume runs in, under the name "inbox", and has it fill in its part of the [Status]: all but Count. The inbox's own
 // Config has OnReady: p.GRPC.SetBus, for health "bus", and OnGap: p.OnGap.
 func (p *Parts) Consume(in *inbox.Inbox) {
+	p.consumes = true
 	p.Go("inbox", func(ctx context.Context) error { return in.Run(ctx, p.Bus) })
 	p.OnStatus(func(ctx context.Context, s *Status) error {
 		have, err := in.Status(ctx)
 		if err == nil {
 			s.take(have)
-			s.Gap = p.lastGap.get()
+			s.Gap, s.Uncounted = p.gaps.get(s.Seq)
 		}
 		return err
 	})
 }
 
-// OnGap is for the Config of an inbox. It keeps the last loss that was noticed for the [Status]; the inbox, or the bus,
-// has logged it. It is safe for concurrent use.
-func (p *Parts) OnGap(_ context.Context, g bus.Gap) { p.lastGap.set(g) }
+// OnGap is for the Config of an inbox. It keeps the last losses that were noticed for the [Status]; the inbox, or the
+// bus, has logged them. It is safe for concurrent use.
+func (p *Parts) OnGap(_ context.Context, g bus.Gap) { p.gaps.set(g, KeepsLog(p.Bus)) }
 
 // take fills in what an inbox knows.
 func (s *Status) take(have inbox.Status) {

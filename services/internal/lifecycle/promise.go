@@ -3,8 +3,6 @@ package lifecycle
 import (
 	"context"
 	"errors"
-	"sync"
-	"time"
 
 	"github.com/tidings-dev/tidings/bus"
 )
@@ -48,22 +46,4 @@ func KeepsLog(b bus.Bus) bool {
 // fill puts p into a Status.
 func (p promise) fill(s *Status) {
 	s.Guarantees, s.Without, s.KeepsLog = p.guarantees, p.without, p.keepsLog
-}
-
-// lastGap keeps the last loss that was noticed. It is safe for concurrent use.
-type lastGap struct {
-	mu  sync.Mutex
-	gap *Gap
-}
-
-func (l *lastGap) set(g bus.Gap) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.gap = &Gap{Time: time.Now(), Source: g.Source, Missed: g.Missed, Reason: g.Reason}
-}
-
-func (l *lastGap) get() *Gap {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.gap
 }

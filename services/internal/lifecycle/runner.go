@@ -151,7 +151,7 @@ func (r *Runner) run(ctx context.Context, ready func(Info)) error {
 func (r *Runner) start(ctx context.Context) (p *Parts, err error) {
 	p = &Parts{Log: r.env.Log}
 	// The bus first: a mistake in its address is to leave no database behind.
-	if p.Bus, err = r.env.OpenBus(ctx, r.spec.Config.Bus, p.Log); err != nil {
+	if p.Bus, err = r.env.OpenBus(ctx, r.spec.Config.Bus, p.busFault.logger(p.Log)); err != nil {
 		return p, err
 	}
 	promised := promiseOf(p.Bus)
@@ -170,10 +170,19 @@ func (r *Runner) start(ctx context.Context) (p *Parts, err error) {
 		return p, fmt.Errorf("start: %w", err)
 	}
 	if !promised.keepsLog {
-		p.Log.WarnContext(ctx, "this bus keeps nothing for a service that is down or new: what it does not hear, it never gets",
-			"without", promised.without, "unheard", r.spec.Unheard)
+		r.warn(ctx, p, promised)
 	}
 	return p, nil
+}
+
+// warn says what a bus without a log means to this service. What such a bus lacks is a warning of the inbox where there is
+// one, and one is enough.
+func (r *Runner) warn(ctx context.Context, p *Parts, promised promise) {
+	level, attrs := slog.LevelInfo, []slog.Attr{slog.String("unheard", r.spec.Unheard)}
+	if !p.consumes {
+		level, attrs = slog.LevelWarn, append(attrs, slog.String("without", promised.without))
+	}
+	p.Log.LogAttrs(ctx, level, "this bus keeps nothing for a service that is down or new: what it does not hear, it never gets", attrs...)
 }
 
 func (r *Runner) openDatabase(ctx context.Context, p *Parts) (err error) {
@@ -258,7 +267,9 @@ func (r *Runner) Status(ctx context.Context) (Status, error) {
 	if p == nil {
 		return s, nil
 	}
-	s.Bus = p.GRPC.Bus()
+	if s.Bus = p.GRPC.Bus(); !s.Bus {
+		s.BusError = p.busFault.get()
+	}
 	s.Guarantees, s.Without = words(p.Bus.Guarantees()) // they can shrink once the topics are known
 	for _, fill := range p.status {
 		if err := fill(ctx, &s); err != nil {

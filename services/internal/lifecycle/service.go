@@ -55,6 +55,8 @@ type Status struct {
 	Lag int64 `json:"lag"`
 	// Bus reports whether the subscription stands, as health "bus" does.
 	Bus bool `json:"bus"`
+	// BusError is why it does not, as far as the bus has said; empty while it stands.
+	BusError string `json:"bus_error,omitempty"`
 	// Guarantees is what the bus promises, and Without what it doesn't, in words: see [bus.Guarantees].
 	Guarantees string `json:"guarantees,omitempty"`
 	Without    string `json:"without,omitempty"`
@@ -66,11 +68,16 @@ type Status struct {
 	// sum over Streams, the newest of each topic and source.
 	Seq uint64 `json:"seq"`
 	// Missed is how many events never reached this service, exactly, by their numbers. What was told before it first
-	// listened is not among them; see Stream.First.
+	// heard a number is not among them; see Stream.First.
 	Missed  int64    `json:"missed"`
 	Streams []Stream `json:"streams,omitempty"` // in order of topic and source, older numberings first
-	Gap     *Gap     `json:"gap,omitempty"`     // the last loss that was noticed since the service was started; nil without one
-	Outbox  *Outbox  `json:"outbox,omitempty"`  // at users; nil elsewhere
+	// Gap is the last loss that was noticed since the service was started; nil without one. On a bus that keeps no log
+	// it is one that was counted by numbers.
+	Gap *Gap `json:"gap,omitempty"`
+	// Uncounted is the last loss that such a bus noticed by itself, until a higher number says what came of it: there
+	// may have been nothing to lose.
+	Uncounted *Gap    `json:"uncounted_gap,omitempty"`
+	Outbox    *Outbox `json:"outbox,omitempty"` // at users; nil elsewhere
 
 	Queued  int64 `json:"queued"`  // reactions still to be performed
 	Waiting int64 `json:"waiting"` // events that wait for missing versions of their key
@@ -97,7 +104,7 @@ type Stream struct {
 	Topic  string `json:"topic"`
 	Source string `json:"source"`
 	Log    string `json:"log"` // id of the numbering, which is new when the owner's database is
-	// First is the first number that this service waits for: what has a lower one was told before it first listened.
+	// First is the first number that this service waits for: what has a lower one was told before it first heard one.
 	// 0 at users, who gives them out.
 	First  uint64 `json:"first,omitempty"`
 	Seq    uint64 `json:"seq"`    // the highest number, given out or heard of

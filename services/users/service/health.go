@@ -24,9 +24,9 @@ const (
 
 // watch looks at the broker, until ctx ends, and tells whether it can be reached. An owner has no subscription of its
 // own to go by, and an outbox with nothing in it says nothing: so the broker is asked. A bus without a log has nobody
-// to ask, and counts as standing until it takes none of what there is to send.
+// to ask, and counts as standing until it takes nothing of what is sent to it: see [sending].
 type watch struct {
-	bus   bus.Bus
+	bus   *sending
 	topic string
 	tell  func(standing bool)
 	log   *slog.Logger
@@ -41,7 +41,7 @@ type watch struct {
 }
 
 func newWatch(ctx context.Context, cfg Config, p *lifecycle.Parts, st *store.Store, ob *outbox.Outbox) (*watch, error) {
-	w := &watch{bus: p.Bus, topic: cfg.Topic, tell: p.GRPC.SetBus, log: p.Log, outbox: ob.Status}
+	w := &watch{bus: &sending{Bus: p.Bus}, topic: cfg.Topic, tell: p.GRPC.SetBus, log: p.Log, outbox: ob.Status}
 	w.versions = func(ctx context.Context) (uint64, error) {
 		totals, err := st.Totals(ctx)
 		return totals.Versions, err
@@ -60,7 +60,7 @@ func (w *watch) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		w.tell(err == nil || errors.Is(err, errors.ErrUnsupported) && !w.stuck(ctx, time.Now()))
+		w.tell(err == nil || errors.Is(err, errors.ErrUnsupported) && w.takes(ctx, time.Now()))
 		if err == nil && first {
 			first = false
 			w.compare(ctx, held)
@@ -75,7 +75,7 @@ func (w *watch) run(ctx context.Context) error {
 
 // look returns how many events the topic's log holds.
 func (w *watch) look(ctx context.Context) (held int64, err error) {
-	in, ok := w.bus.(bus.Inspector)
+	in, ok := w.bus.Bus.(bus.Inspector)
 	if !ok {
 		return 0, errors.ErrUnsupported
 	}
@@ -86,6 +86,11 @@ func (w *watch) look(ctx context.Context) (held int64, err error) {
 		held += p.Next - p.First
 	}
 	return held, err
+}
+
+// takes reports whether a bus that can't be asked takes what is sent to it, as far as that was tried.
+func (w *watch) takes(ctx context.Context, now time.Time) bool {
+	return w.bus.fault(now) == nil && !w.stuck(ctx, now)
 }
 
 // stuck reports whether there is something to send and nothing was sent for stuckAfter.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,13 +101,17 @@ func TestOnRedisAnOwnerTellsThatNothingHasHappenedYet(t *testing.T) {
 	}
 }
 
-// Nobody can be asked how a bus without a log is, so that it takes nothing is what is noticed.
+// Nobody can be asked how a bus without a log is, so that it takes nothing is what is noticed: also by an owner that has
+// nothing to send, which repeats its last number.
 func TestAWriteIsAnsweredAndTheBusTurnsWhileRedisIsAway(t *testing.T) {
 	t.Parallel() // it waits until the bus has taken nothing for long enough
 	cfg := newConfig(t)
 	cfg.Bus = "redis://127.0.0.1:1/0"
 	r := start(t, cfg, backends.Open)
-	r.health(map[string]bool{"": true, "bus": true})
+	r.health(map[string]bool{"": true, "bus": false})
+	if s := r.Until("the reason", func(s lifecycle.Status) bool { return s.BusError != "" }); s.Bus || !strings.Contains(s.BusError, "redis at 127.0.0.1:1: ") {
+		t.Errorf("status %+v", s)
+	}
 	if a := r.do("POST", "/v1/users", `{"email":"ada@example.org","name":"Ada"}`); a.status != http.StatusCreated {
 		t.Errorf("POST answers %+v", a)
 	}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -82,7 +83,7 @@ func build(ctx context.Context, cfg Config, p *lifecycle.Parts) error {
 	usersv1.RegisterUserServiceServer(p.GRPC, &server{store: st})
 	// The door is the first to stop, so that the relay may still send what the last requests wrote.
 	p.Go("bus health", w.run)
-	p.Go("relay", func(ctx context.Context) error { return ob.Relay(ctx, p.Bus) })
+	p.Go("relay", func(ctx context.Context) error { return ob.Relay(ctx, w.bus) })
 	p.Go("door", func(ctx context.Context) error { return door.New(st, p.Log).Serve(ctx, l) })
 	p.OnStatus(func(ctx context.Context, s *lifecycle.Status) error { return fillStatus(ctx, s, st, ob, w) })
 	return nil
@@ -101,6 +102,10 @@ func fillStatus(ctx context.Context, s *lifecycle.Status, st *store.Store, ob *o
 	}
 	s.Count, s.Keys, s.Versions, s.Lag = totals.Live, totals.Live+totals.Deleted, totals.Versions, 0
 	s.Outbox = &lifecycle.Outbox{Unsent: held.Pending, Unheard: held.Unheard}
+	// A refusal is handed back by the bus, and not logged; of a time that has run out its log knows the cause.
+	if fault := w.bus.fault(time.Now()); !s.Bus && fault != nil && (s.BusError == "" || !errors.Is(fault, context.DeadlineExceeded)) {
+		s.BusError = reason(fault)
+	}
 	numbers(s, held.Streams)
 	if note := w.note(); note != "" {
 		s.Notes = append(s.Notes, note)

@@ -44,6 +44,40 @@ func (r Report) unheard(s lifecycle.Status) (n uint64) {
 	return n
 }
 
+// Heard is what s knows of the owner's numbers, the sum over its topics: First, the highest number Seq, and how many it
+// missed. Channels are the server's, so that s may have heard the numbers of another owner too, and those are not
+// counted. ok says that it has heard of the owner's; while the owner's are not known, all are taken.
+func Heard(owner, s lifecycle.Status) (sum lifecycle.Stream, ok bool) {
+	if len(owner.Streams) == 0 {
+		sum = lifecycle.Stream{Seq: s.Seq, Missed: s.Missed}
+		if n := len(s.Streams); n > 0 {
+			sum.First = s.Streams[n-1].First
+		}
+		return sum, len(s.Streams) > 0
+	}
+	for _, given := range owner.Streams {
+		if heard, known := stream(s, given); known {
+			sum.First, sum.Seq, sum.Missed = sum.First+heard.First, sum.Seq+heard.Seq, sum.Missed+heard.Missed
+			ok = true
+		}
+	}
+	return sum, ok
+}
+
+// others is what s has heard of on the owner's topics that the owner, as its database is now, did not number.
+func others(owner, s lifecycle.Status) (found []lifecycle.Stream) {
+	for _, at := range s.Streams {
+		same := func(given lifecycle.Stream) bool { return given.Topic == at.Topic }
+		mine := func(given lifecycle.Stream) bool {
+			return same(given) && given.Source == at.Source && given.Log == at.Log
+		}
+		if slices.ContainsFunc(owner.Streams, same) && !slices.ContainsFunc(owner.Streams, mine) {
+			found = append(found, at)
+		}
+	}
+	return found
+}
+
 // stream is what s knows of a numbering of the owner's.
 func stream(s lifecycle.Status, of lifecycle.Stream) (lifecycle.Stream, bool) {
 	i := slices.IndexFunc(s.Streams, func(at lifecycle.Stream) bool {
@@ -80,27 +114,37 @@ func (r Report) reason(p *message.Printer, owner, s lifecycle.Status) string {
 	if r.Bus.KeepsLog {
 		return ", and nothing is on its way"
 	}
-	missed, before := uint64(s.Missed), toldBefore(owner, s)
+	heard, _ := Heard(owner, s)
+	missed, before := uint64(heard.Missed), toldBefore(owner, s)
 	known := ""
 	switch {
 	case missed > 0 && before > 0:
-		known = p.Sprintf("it missed %s, and %d more were sent before it first listened", many(p, missed, "event"), before)
+		known = p.Sprintf("it missed %s, and %d more were sent before it first heard a number", many(p, missed, "event"), before)
 	case missed > 0:
 		known = "it missed " + many(p, missed, "event")
 	case before > 0:
-		known = "before it first listened, " + many(p, before, "event") + " had been sent"
-	default:
-		return ", and it knows of no event that it missed"
+		known = "before it first heard a number, " + many(p, before, "event") + " had been sent"
 	}
 	// An event is one version of one key, so no more of either can be lacking than events.
 	less := s.Keys <= owner.Keys && s.Versions <= owner.Versions
 	if less && owner.Versions-s.Versions <= missed+before && uint64(owner.Keys-s.Keys) <= missed+before {
 		return ": " + known + ", and this bus has kept nothing"
 	}
+	return unexplained(owner, s, known)
+}
+
+// unexplained is for a difference that no number of missed events accounts for.
+func unexplained(owner, s lifecycle.Status, known string) string {
+	switch {
+	case len(others(owner, s)) > 0:
+		return ": it heard another owner, or users before its database was made anew; give each owner a --topic of its own"
+	case known == "":
+		return ", and it knows of no event that it missed"
+	}
 	return fmt.Sprintf(", which is not explained by what it knows: %s", known)
 }
 
-// toldBefore is how many events of the owner's numberings were sent before s first listened.
+// toldBefore is how many events of the owner's numberings were sent before s first heard a number.
 func toldBefore(owner, s lifecycle.Status) (n uint64) {
 	for _, given := range owner.Streams {
 		if heard, known := stream(s, given); known && heard.First > 1 {

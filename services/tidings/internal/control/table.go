@@ -47,10 +47,7 @@ func (r Report) numbers(p *message.Printer, s lifecycle.Status) string {
 	at, left := p.Sprint(position(s)), p.Sprint(s.Lag)
 	switch {
 	case !r.Bus.KeepsLog:
-		at, left = number(p, s), p.Sprint(s.Missed)
-		if s.Service == Owner {
-			left = "-"
-		}
+		at, left = r.progress(p, s)
 	case s.Service == Owner:
 		at, left = "-", "-"
 	case s.Lag < 0:
@@ -59,12 +56,19 @@ func (r Report) numbers(p *message.Printer, s lifecycle.Status) string {
 	return strings.Join([]string{p.Sprint(s.Count), p.Sprint(s.Keys), p.Sprint(s.Versions), at, left}, "\t")
 }
 
-// number is the highest number of an event that a service has given out or heard of; "?" where it has heard of none.
-func number(p *message.Printer, s lifecycle.Status) string {
-	if len(s.Streams) == 0 {
-		return "?"
+// progress is the highest number of the owner's events that a service has given out or heard of, "?" where it has heard of
+// none, and how many of them it missed.
+func (r Report) progress(p *message.Printer, s lifecycle.Status) (number, missed string) {
+	owner, _ := r.Service(Owner)
+	heard, ok := Heard(owner, s)
+	number, missed = "?", p.Sprint(heard.Missed)
+	if ok {
+		number = p.Sprint(heard.Seq)
 	}
-	return p.Sprint(s.Seq)
+	if s.Service == Owner {
+		missed = "-"
+	}
+	return number, missed
 }
 
 // many counts things in words: "1 event", "1,000 events".
@@ -85,7 +89,7 @@ func position(s lifecycle.Status) int64 {
 }
 
 func state(s lifecycle.Status) string {
-	if s.State == lifecycle.Serving && !s.Bus && s.Service != Owner {
+	if s.State == lifecycle.Serving && !s.Bus {
 		return "serving, no bus"
 	}
 	return string(s.State)
@@ -96,10 +100,7 @@ func (r Report) writeNotes(w io.Writer, p *message.Printer) error {
 	var notes []string
 	for _, s := range r.Services {
 		notes = append(notes, serviceNotes(p, s)...)
-		if n := r.unheard(s); n > 0 {
-			notes = append(notes, fmt.Sprintf("%s: %s not heard of yet: users repeats its last number every few seconds, and what was missed is counted then",
-				s.Service, many(p, n, "number")))
-		}
+		notes = append(notes, r.numberNotes(p, s)...)
 	}
 	notes = append(notes, r.Disagreements()...)
 	for _, n := range notes {
@@ -108,6 +109,27 @@ func (r Report) writeNotes(w io.Writer, p *message.Printer) error {
 		}
 	}
 	return nil
+}
+
+// numberNotes are about the numbers of events, on a bus that keeps no log.
+func (r Report) numberNotes(p *message.Printer, s lifecycle.Status) (notes []string) {
+	owner, _ := r.Service(Owner)
+	add := func(note string) { notes = append(notes, s.Service+": "+note) }
+	if s.Uncounted != nil && !r.UpToDate(s) { // who has heard the owner's number has counted
+		add(gap(p, s.Uncounted))
+	}
+	if n := r.unheard(s); n > 0 {
+		what := "what was missed is counted then"
+		if _, known := Heard(owner, s); !known {
+			what = "what it misses is counted from the first that it hears"
+		}
+		add(many(p, n, "event") + " not heard of yet: users repeats its last number every few seconds, and " + what)
+	}
+	for _, at := range others(owner, s) {
+		add(p.Sprintf("on topic %s it also heard number %d, and missed %d, of another owner, or of users before its database was made anew",
+			at.Topic, at.Seq, at.Missed))
+	}
+	return notes
 }
 
 // Queued says what the reactions are that a service still has to perform: "19,700 mails to send"; "" for none.
@@ -147,7 +169,10 @@ func serviceNotes(p *message.Printer, s lifecycle.Status) []string {
 	count(s.Parked, "parked")
 	count(s.Dead, "dead")
 	add(missing(p, s))
-	add(gap(p, s))
+	add(gap(p, s.Gap))
+	if s.BusError != "" {
+		add("no bus: " + s.BusError)
+	}
 	for _, n := range s.Notes {
 		add(n)
 	}
@@ -164,17 +189,34 @@ func missing(p *message.Printer, s lifecycle.Status) string {
 	case s.KeepsLog:
 		return p.Sprintf("%d missing", s.Missing)
 	}
-	return "among what it missed: " + many(p, s.Missing, "version") + " of users that it knows"
+	one, more := "seen as a gap", "seen as gaps"
+	where := " below a later version of the same user"
+	if s.Service == "audit" {
+		one, more, where = "on record as a hole", "on record as holes", ""
+	}
+	seen := "is " + one
+	if s.Missing != 1 {
+		seen = "are " + more
+	}
+	return "of what it missed, " + many(p, s.Missing, "version") + " " + seen + where
 }
 
 // gap says what was lost last, and when; "" if nothing was since the service was started.
-func gap(p *message.Printer, s lifecycle.Status) string {
-	if s.Gap == nil {
+func gap(p *message.Printer, g *lifecycle.Gap) string {
+	if g == nil {
 		return ""
 	}
 	what := "events may have been missed"
-	if s.Gap.Missed > 0 {
-		what = "missed " + many(p, s.Gap.Missed, "event")
+	if g.Missed > 0 {
+		what = "missed " + many(p, g.Missed, "event")
 	}
-	return fmt.Sprintf("last loss noticed at %s: %s: %s", s.Gap.Time.Format(time.TimeOnly), what, s.Gap.Reason)
+	return fmt.Sprintf("last loss noticed at %s: %s: %s", moment(g.Time, time.Now()), what, g.Reason)
+}
+
+// moment is the time of the day, with the date where that is not today's.
+func moment(at, now time.Time) string {
+	if at = at.Local(); at.Format(time.DateOnly) == now.Local().Format(time.DateOnly) {
+		return at.Format(time.TimeOnly)
+	}
+	return at.Format(time.DateTime)
 }

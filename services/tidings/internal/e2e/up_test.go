@@ -164,7 +164,7 @@ func (u *up) explains(t *testing.T) {
 	for _, lacking := range []struct {
 		by  map[string]int64
 		why string
-	}{{u.missed, "missed"}, {u.untold, "before it first listened"}} {
+	}{{u.missed, "missed"}, {u.untold, "before it first heard a number"}} {
 		for name, n := range lacking.by {
 			line := fmt.Sprintf(`(?m)^%s has .* (%s.* %[3]d events|%[3]d events.* %[2]s)`, name, lacking.why, n)
 			if !regexp.MustCompile(line).MatchString(strings.ReplaceAll(out, ",", "")) {

@@ -2,9 +2,12 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
+	"os"
 
 	"github.com/tidings-dev/tidings/bus/embedded"
 	"github.com/tidings-dev/tidings/services/internal/backends"
@@ -52,14 +55,34 @@ func (c Config) brokerAddr(otherwise string) string {
 // Check reports an address of a bus that can't be used, before anything is made. It waits for no broker.
 func (c Config) Check(ctx context.Context) error {
 	if c.embedded() {
-		return nil
+		return c.checkBroker(ctx)
 	}
 	_, err := c.keepsLog(ctx)
 	return err
 }
 
-// keepsLog asks the bus at an address of its own whether it keeps events.
+// checkBroker reports an address that is in use where there is no data yet, so that none is made for nothing. Where there
+// is some, its platform may be what uses the address, and whoever claims it says so better.
+func (c Config) checkBroker(ctx context.Context) error {
+	if _, err := os.Stat(c.Dir()); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	address := config.EmbeddedKafka
+	if c.Bus == EmbeddedRedis {
+		address = config.EmbeddedRedis
+	}
+	l, err := config.Listen(ctx, "--broker", c.brokerAddr(address))
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// keepsLog asks the bus whether it keeps events. It waits for no broker.
 func (c Config) keepsLog(ctx context.Context) (bool, error) {
+	if c.embedded() {
+		return c.Bus == EmbeddedKafka, nil
+	}
 	b, err := backends.Open(ctx, c.Bus, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return false, err

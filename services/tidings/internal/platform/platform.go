@@ -24,6 +24,8 @@ type Platform struct {
 	broker broker // nil with a real one
 	url    string // of the bus, as services connect to it
 	units  []*unit
+	// keepsLog says that the bus keeps events, which is known by its address.
+	keepsLog bool
 }
 
 var _ control.Platform = (*Platform)(nil)
@@ -35,6 +37,11 @@ func New(ctx context.Context, cfg Config) (*Platform, error) {
 	if err := os.MkdirAll(cfg.Dir(), 0o700); err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
+	keepsLog, err := cfg.keepsLog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.keepsLog = keepsLog
 	broker, err := cfg.startBroker(ctx)
 	if err != nil {
 		return nil, err
@@ -52,16 +59,27 @@ func New(ctx context.Context, cfg Config) (*Platform, error) {
 	return p, nil
 }
 
-// StartAll starts every service, side by side, and returns once each serves or has failed. A service that failed is
+// StartAll starts every service, side by side, and returns once each serves or has failed. On a bus that keeps nothing
+// the owner is the last, and the others get up to 2 s to stand before it, for it numbers and tells from its start on. A service that failed is
 // shown so by Report, the others go on without it, and Start may be tried again. It is an error only where none
 // serves, or where it is plainly the user who has to choose: an address that can't be listened on, and wrong flags.
 func (p *Platform) StartAll(ctx context.Context) error {
 	faults := make([]error, len(p.units))
-	var group sync.WaitGroup
-	for i, u := range p.units {
-		group.Go(func() { faults[i] = u.start(ctx) })
+	start := func(which func(*unit) bool) {
+		var group sync.WaitGroup
+		for i, u := range p.units {
+			if which(u) {
+				group.Go(func() { faults[i] = u.start(ctx) })
+			}
+		}
+		group.Wait()
 	}
-	group.Wait()
+	owner := func(u *unit) bool { return u.Name() == control.Owner }
+	start(func(u *unit) bool { return p.keepsLog || !owner(u) })
+	if !p.keepsLog {
+		p.listening(ctx)
+		start(owner)
+	}
 	faults = slices.DeleteFunc(faults, func(err error) bool { return err == nil })
 	mistake := slices.IndexFunc(faults, isMistake)
 	switch {
@@ -75,6 +93,28 @@ func (p *Platform) StartAll(ctx context.Context) error {
 		return together(faults)
 	}
 	return nil
+}
+
+// listenTime is how long the owner's start waits for those who are to hear it.
+const listenTime = 2 * time.Second
+
+// listening waits until every service that serves listens to the bus, or knows why it can't.
+func (p *Platform) listening(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, listenTime)
+	defer cancel()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	waits := func(u *unit) bool {
+		s := status(ctx, u)
+		return s.State == lifecycle.Serving && !s.Bus && s.BusError == ""
+	}
+	for slices.ContainsFunc(p.units, waits) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // isMistake reports whether a start failed by what the user has typed.
@@ -156,12 +196,12 @@ func (p *Platform) Report(ctx context.Context) control.Report {
 	defer cancel()
 	before := p.owner(ctx)
 	r := control.Report{
-		Bus:  control.Bus{URL: config.Redact(p.url), Embedded: p.broker != nil, Topic: p.cfg.Topic},
+		Bus:  control.Bus{URL: config.Redact(p.url), Embedded: p.broker != nil, Topic: p.cfg.Topic, KeepsLog: p.keepsLog},
 		Data: p.cfg.Dir(), Services: p.statuses(ctx, before),
 	}
 	for _, s := range r.Services {
 		if s.Guarantees != "" {
-			r.Bus.Guarantees, r.Bus.Without, r.Bus.KeepsLog = s.Guarantees, s.Without, s.KeepsLog
+			r.Bus.Guarantees, r.Bus.Without = s.Guarantees, s.Without
 		}
 	}
 	after := p.owner(ctx)

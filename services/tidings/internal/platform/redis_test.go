@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -167,4 +168,70 @@ func TestTheServersHaveAddressesOfTheirOwn(t *testing.T) {
 			t.Errorf("%s: %v, want that %s is in use", bus, err, address)
 		}
 	}
+}
+
+// What a bus keeps is known by its address, before any service has served.
+func TestWhetherTheBusKeepsALogIsKnownFromTheStart(t *testing.T) {
+	for bus, want := range map[string]bool{
+		platform.EmbeddedKafka: true, platform.EmbeddedRedis: false, "kafka://127.0.0.1:1": true, "redis://127.0.0.1:1": false,
+	} {
+		cfg := newConfig(t)
+		cfg.Bus = bus
+		p, _ := newPlatform(t, cfg)
+		if r := p.Report(t.Context()); r.Bus.KeepsLog != want {
+			t.Errorf("%s: %+v", bus, r.Bus)
+		}
+	}
+}
+
+// Nothing that an owner sends in its first moments is to be unheard: those who are to hear it are there before it.
+func TestOnRedisTheReadersListenBeforeTheOwnerStarts(t *testing.T) {
+	cfg := redisConfig(t)
+	var mu sync.Mutex
+	var p *platform.Platform
+	before := map[string]bool{}
+	made := make(chan struct{})
+	cfg.OnChange = func(s lifecycle.Status) {
+		if s.Service != "users" || s.State != lifecycle.Starting {
+			return
+		}
+		<-made
+		mu.Lock()
+		defer mu.Unlock()
+		for _, s := range p.Report(t.Context()).Services {
+			before[s.Service] = s.Bus
+		}
+	}
+	p, _ = newPlatform(t, cfg)
+	close(made)
+	if err := p.StartAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, name := range []string{"directory", "audit", "mailer"} {
+		if !before[name] {
+			t.Errorf("%s did not listen when users was started", name)
+		}
+	}
+}
+
+// A server that is away, or refuses, is waited for neither at the start nor without a word.
+func TestOnRedisTheReasonIsTold(t *testing.T) {
+	t.Parallel() // an owner notices after a while
+	cfg := newConfig(t)
+	cfg.Bus = "redis://127.0.0.1:1"
+	p, _ := newPlatform(t, cfg)
+	if err := p.StartAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	servicetest.Await(t, servicetest.Soon, 20*time.Millisecond, "every service says why", func() (bool, any) {
+		r := p.Report(t.Context())
+		for _, s := range r.Services {
+			if s.Bus || !strings.Contains(s.BusError, "redis at 127.0.0.1:1: ") {
+				return false, s
+			}
+		}
+		return true, r
+	})
 }
