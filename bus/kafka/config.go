@@ -68,10 +68,12 @@ func (s settings) producer(logs chan ck.LogEvent) *ck.ConfigMap {
 	if s.acks == "all" {
 		m["enable.idempotence"] = true
 		m["enable.gapless.guarantee"] = true
-	} else {
-		// Without idempotence a retry may overtake what was sent after it, unless nothing is.
-		m["max.in.flight.requests.per.connection"] = 1
 	}
+	// Without idempotence a retry may overtake what was sent after it, unless nothing is. With it, too, at the first
+	// request to a partition: a broker that has never heard of the producer takes any sequence number. So a second
+	// request can be stored after a first one was refused (the partition was just made, or its leader moved), and the
+	// client takes the first for acknowledged: events lost without a word (KAFKA-15591, confluent-kafka-go #921).
+	m["max.in.flight.requests.per.connection"] = 1
 	m["linger.ms"] = int(s.linger.Milliseconds())
 	// Java's partitioner, so that a JVM producer on the topic puts a key where we put it.
 	m["partitioner"] = "murmur2_random"
