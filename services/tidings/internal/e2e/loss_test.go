@@ -68,16 +68,21 @@ func shown(entries []entry) string {
 	return strings.Join(all, ", ")
 }
 
-// A real Redis is killed and started again, again and again, under load. Every write is answered; and in the end each
-// service counts, to the unit, what it has not got.
+// A real Redis is killed and started again, again and again, under load; and now and then the subscribers are cut off
+// first, for a publisher that was cut off with them waits until they listen again. Every write is answered; and in the end
+// each service counts, to the unit, what it has not got.
 func TestARealRedisThatIsKilledUnderLoadIsCountedExactly(t *testing.T) {
 	t.Parallel()
 	redisKind().needReal(t)
 	b := startReal(t, redisKind())
-	s := newStack(t, b.wire())
+	s, admin := newStack(t, b.wire()), b.wire().admin(t)
 	kills := 0
 	written := s.underLoad(t, func() {
 		for end := time.Now().Add(*redisKill); time.Now().Before(end); kills++ {
+			if kills%2 == 0 {
+				eventually(t, startTime, func() error { return admin.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Err() })
+				eventually(t, startTime, func() error { return subscribers(t, admin, s.users.topic, 3) })
+			}
 			b.Kill(t)
 			b.Start(t)
 			s.hearSomething(t)
