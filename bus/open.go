@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ type Backend struct {
 	// waiting for a server. What it returns only has to deliver: validation, hooks and the retry of handlers
 	// are put around it once, by [Wrap].
 	Open func(ctx context.Context, u *url.URL, log *slog.Logger) (Bus, error)
+	// Password says where a password comes from, for whoever writes it into the URL, where it is refused: "set
+	// TIDINGS_KAFKA_PASSWORD, or pass sasl.password.file".
+	Password string
 }
 
 // Option is a setting of [Open] and [Wrap].
@@ -66,8 +70,8 @@ func Open(ctx context.Context, rawURL string, opts ...Option) (Bus, error) {
 	}
 	if u.User != nil {
 		if _, secret := u.User.Password(); secret {
-			return nil, fmt.Errorf("bus: %s: a password doesn't belong in the URL; pass it by environment or file: "+
-				"TIDINGS_KAFKA_PASSWORD or sasl.password.file, TIDINGS_REDIS_PASSWORD or password.file", redacted(u))
+			return nil, fmt.Errorf("bus: %s: a password doesn't belong in the URL; %s", redacted(u),
+				cmp.Or(o.backends[i].Password, "pass it by environment or file"))
 		}
 	}
 	b, err := o.backends[i].Open(ctx, u, o.log)

@@ -2,15 +2,14 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/calls"
 )
 
 // scheme is what addresses begin with.
@@ -18,7 +17,9 @@ const scheme = "kafka"
 
 // Backend answers to kafka:// URLs; pass it to [bus.Open].
 func Backend() bus.Backend {
-	return bus.Backend{Schemes: []string{scheme}, Open: open}
+	return bus.Backend{
+		Schemes: []string{scheme}, Open: open, Password: "set " + PasswordEnv + ", or pass " + paramPasswordFile,
+	}
 }
 
 // connection is a bus.Bus over one Kafka cluster. It has three kinds of client, which connect when they are needed:
@@ -31,15 +32,8 @@ type connection struct {
 	admin     *admin
 	topics    *topics
 	producers *producers
-
-	// ctx ends when Close gives up waiting.
-	ctx  context.Context
-	stop context.CancelCauseFunc
-
-	mu      sync.Mutex
-	closed  bool
-	calls   sync.WaitGroup // Publish and Subscribe calls
-	leaving sync.WaitGroup // consumers that take long to close
+	calls     *calls.Calls
+	leaving   sync.WaitGroup // consumers that take long to close
 }
 
 // open checks the URL and connects to nothing yet.
@@ -56,37 +50,18 @@ func open(_ context.Context, u *url.URL, log *slog.Logger) (bus.Bus, error) {
 	c := &connection{
 		set: set, log: log, throttle: throttle, admin: admin,
 		topics:    newTopics(admin, set, log),
-		producers: &producers{set: set, log: throttle},
+		producers: &producers{set: set, log: throttle}, calls: calls.New(),
 	}
-	c.ctx, c.stop = context.WithCancelCause(context.Background())
 	log.Info("kafka: effective settings", "settings", set.String())
 	return c, nil
 }
 
-// enter counts a call in; it refuses once Close has begun.
-func (c *connection) enter() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return bus.ErrClosed
-	}
-	c.calls.Add(1)
-	return nil
-}
-
-// bound ends ctx when Close gives up waiting, too.
-func (c *connection) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })
-	return ctx, func() { stop(); cancel(nil) }
-}
-
 // Publish implements bus.Publisher.
 func (c *connection) Publish(ctx context.Context, name string, events ...bus.Event) error {
-	if err := c.enter(); err != nil {
+	if err := c.calls.Enter(); err != nil {
 		return err
 	}
-	defer c.calls.Done()
+	defer c.calls.Leave()
 	if ctx.Err() != nil {
 		return allFailed(name, len(events), context.Cause(ctx))
 	}
@@ -132,7 +107,7 @@ func (c *connection) publishTopic(ctx context.Context, name string) (topic, erro
 	if err := checkName(name); err != nil {
 		return topic{}, err
 	}
-	ctx, cancel := c.bound(ctx)
+	ctx, cancel := c.calls.Bound(ctx)
 	defer cancel()
 	return c.topics.ready(ctx, name)
 }
@@ -148,11 +123,11 @@ func allFailed(topic string, n int, err error) error {
 
 // Partitions implements bus.Inspector.
 func (c *connection) Partitions(ctx context.Context, topics ...string) ([]bus.Partition, error) {
-	if err := c.enter(); err != nil {
+	if err := c.calls.Enter(); err != nil {
 		return nil, err
 	}
-	defer c.calls.Done()
-	ctx, cancel := c.bound(ctx)
+	defer c.calls.Leave()
+	ctx, cancel := c.calls.Bound(ctx)
 	defer cancel()
 	names := slices.Compact(slices.Sorted(slices.Values(topics)))
 	var parts []bus.Partition
@@ -178,43 +153,15 @@ func (c *connection) Guarantees() bus.Guarantees {
 
 // Close implements bus.Bus. After ctx has ended it takes a moment more, for what is left to be told that it failed.
 func (c *connection) Close(ctx context.Context) error {
-	c.mu.Lock()
-	first := !c.closed
-	c.closed = true
-	c.mu.Unlock()
+	first, err := c.calls.Close(ctx, c.producers.close)
 	if !first {
 		return nil
 	}
-	waited := wait(ctx, "calls are still in flight", c.calls.Wait)
-	// Whoever still waits for a broker hears that it is over, and what the producer holds is given up.
-	c.stop(bus.ErrClosed)
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
-	defer cancel()
-	err := errors.Join(waited,
-		wait(late, "calls and the producer are still ending", func() { c.producers.close(); c.calls.Wait() }))
 	// A consumer that can't leave its group because the broker is away is no failure of the caller's: nothing of its
 	// own depends on it, and the group misses the member when its session has run out.
-	if left := wait(ctx, "consumers are still leaving their groups", c.leaving.Wait); left != nil {
+	if left := calls.Wait(ctx, "consumers are still leaving their groups", c.leaving.Wait); left != nil {
 		c.log.Warn("closed, and a consumer goes on leaving its group in the background", "err", left)
 	}
 	c.admin.close()
 	return err
-}
-
-// closeTime bounds what Close does after its context has ended.
-const closeTime = 10 * time.Second
-
-// wait waits for f until ctx ends; f goes on then.
-func wait(ctx context.Context, what string, f func()) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("bus: close: %s: %w", what, context.Cause(ctx))
-	}
 }

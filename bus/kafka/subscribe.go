@@ -24,16 +24,16 @@ func (e *anewError) Unwrap() []error { return []error{errAnew, e.error} }
 
 // Subscribe implements bus.Subscriber. It is a row of sessions, of which mostly there is one.
 func (c *connection) Subscribe(ctx context.Context, sub bus.Subscription, h bus.Handler) error {
-	if err := c.enter(); err != nil {
+	if err := c.calls.Enter(); err != nil {
 		return err
 	}
-	defer c.calls.Done()
+	defer c.calls.Leave()
 	for _, name := range sub.Topics {
 		if err := checkName(name); err != nil {
 			return fmt.Errorf("bus: subscribe: %w", err)
 		}
 	}
-	ctx, cancel := c.bound(ctx)
+	ctx, cancel := c.calls.Bound(ctx)
 	defer cancel()
 	sub.Topics = slices.Compact(slices.Sorted(slices.Values(sub.Topics)))
 	if sub.MaxBatch == 0 {
@@ -65,7 +65,7 @@ func (c *connection) ended(ctx context.Context, err error) error {
 	if ctx.Err() == nil || bus.IsPermanent(err) {
 		return err
 	}
-	if c.ctx.Err() != nil {
+	if c.calls.Ended() {
 		return bus.ErrClosed
 	}
 	return nil

@@ -44,7 +44,7 @@ func TestAWrongAddressNamesItsFaultAndTheMend(t *testing.T) {
 		"redis://h?ping.interval=-1s":          `parameter "ping.interval"`,
 		"redis://h?drain=2h":                   `parameter "drain" is "2h"`,
 		"redis://me@h":                         `no password for "me": set TIDINGS_REDIS_PASSWORD, or pass password.file`,
-		"redis://me:secret@h":                  `a password doesn't belong in the URL`,
+		"redis://me:secret@h":                  `a password doesn't belong in the URL; set TIDINGS_REDIS_PASSWORD, or pass password.file`,
 		"redis://h?password.file=/not/there":   `parameter "password.file": open /not/there`,
 		"redis://h?ca.file=/not/there":         `parameter "ca.file" needs rediss://`,
 		"rediss://h?ca.file=/not/there":        `parameter "ca.file": open /not/there`,

@@ -13,14 +13,14 @@ import (
 
 // Subscribe implements bus.Subscriber.
 func (c *connection) Subscribe(ctx context.Context, sub bus.Subscription, h bus.Handler) error {
-	if err := c.enter(); err != nil {
+	if err := c.calls.Enter(); err != nil {
 		return err
 	}
-	defer c.calls.Done()
-	ctx, cancel := c.bound(ctx)
+	defer c.calls.Leave()
+	ctx, cancel := c.calls.Bound(ctx)
 	defer cancel()
 	err := newSubscription(c, sub, h).run(ctx)
-	if err == nil && c.ctx.Err() != nil {
+	if err == nil && c.calls.Ended() {
 		return bus.ErrClosed
 	}
 	return err

@@ -2,7 +2,6 @@ package submission
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -94,17 +93,17 @@ func Parse(address string) (Settings, error) {
 	if err != nil {
 		return Settings{}, err
 	}
-	r := reader{params: params}
+	r := reader{params}
 	s := Settings{
 		user: u.User.Username(), host: u.Hostname(),
-		Timeout: r.duration(paramTimeout, defaultTimeout, time.Second, time.Hour), Connections: r.number(paramConnections, 1, 1, 100),
+		Timeout: r.Duration(paramTimeout, defaultTimeout, time.Second, time.Hour), Connections: r.Number(paramConnections, 1, 1, 100),
 		helo: r.heloName(),
 	}
 	s.addr = r.addr(u)
 	s.policy = r.policy(u)
 	r.password(&s)
 	r.tls(&s)
-	return s, errors.Join(r.faults...)
+	return s, r.Err()
 }
 
 // String lists the settings for a line at the start of a program. It says where a password comes from, never what it is.
@@ -120,24 +119,8 @@ func (s Settings) String() string {
 	return b.String()
 }
 
-// reader collects faults, so that all of them are told at once. A parameter that is wrong reads as its default.
-type reader struct {
-	params map[string]string
-	faults []error
-}
-
-func (r *reader) fault(format string, args ...any) {
-	r.faults = append(r.faults, fmt.Errorf(format, args...))
-}
-
-// text reads a parameter that may hold anything but nothing.
-func (r *reader) text(name string) string {
-	v, ok := r.params[name]
-	if ok && v == "" {
-		r.fault("parameter %q is empty; give it a value or leave it out", name)
-	}
-	return v
-}
+// reader reads what only mail servers have.
+type reader struct{ *bus.Params }
 
 func (r *reader) addr(u *url.URL) string {
 	port := u.Port()
@@ -146,22 +129,22 @@ func (r *reader) addr(u *url.URL) string {
 	}
 	switch {
 	case u.Hostname() == "":
-		r.fault("it names no server; write %s://user@host:%s", u.Scheme, port)
+		r.Fault("it names no server; write %s://user@host:%s", u.Scheme, port)
 	case strings.Trim(u.Path, "/") != "" || u.Fragment != "":
-		r.fault("nothing but parameters may follow the server; write %s://user@host:%s?%s=…", u.Scheme, port, paramCA)
+		r.Fault("nothing but parameters may follow the server; write %s://user@host:%s?%s=…", u.Scheme, port, paramCA)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		r.fault("port %s is none; pass one from 1 to 65535", port)
+		r.Fault("port %s is none; pass one from 1 to 65535", port)
 	}
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // policy is safe unless told otherwise: off this machine nobody listens in on what goes to this machine.
 func (r *reader) policy(u *url.URL) policy {
-	p, set := r.params[paramTLS]
+	p, set := r.Get(paramTLS)
 	switch {
 	case u.Scheme == schemeTLS && set:
-		r.fault("parameter %q means nothing with %s://, which always has TLS", paramTLS, schemeTLS)
+		r.Fault("parameter %q means nothing with %s://, which always has TLS", paramTLS, schemeTLS)
 		return implicit
 	case u.Scheme == schemeTLS:
 		return implicit
@@ -170,62 +153,40 @@ func (r *reader) policy(u *url.URL) policy {
 	case !set:
 		return required
 	case policy(p) != required && policy(p) != opportunistic && policy(p) != none:
-		r.fault("parameter %q is %.20q; pass %s, %s or %s", paramTLS, p, required, opportunistic, none)
+		r.Fault("parameter %q is %.20q; pass %s, %s or %s", paramTLS, p, required, opportunistic, none)
 		return required
 	}
 	return policy(p)
 }
 
-// password gets the password from a file or the environment, and takes note of which.
+// password gets the password, and refuses to send it where it would be read.
 func (r *reader) password(s *Settings) {
-	s.password, s.from = os.Getenv(PasswordEnv), PasswordEnv
-	if file := r.text(paramPasswordFile); file != "" {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			r.fault("parameter %q: %w", paramPasswordFile, err)
-			return
-		}
-		s.password, s.from = strings.TrimRight(string(b), "\r\n"), "file "+file
-	}
+	s.password, s.from = r.Password(s.user, PasswordEnv, paramPasswordFile)
 	switch {
-	case s.password == "" && s.user != "":
-		r.fault("no password for %q: set %s, or pass %s", s.user, PasswordEnv, paramPasswordFile)
 	case s.password != "" && s.user == "":
-		r.fault("there is a password (from %s) and nobody whose it is; write %s://user@host, or take it away", s.from, scheme)
+		r.Fault("there is a password (from %s) and nobody whose it is; write %s://user@host, or take it away", s.from, scheme)
 	case s.password != "" && s.policy == none && !isLoopbackName(s.host):
-		r.fault("with %s=%s the password would go to %s for all to read; pass %[1]s=%[4]s, or name no user", paramTLS, none, s.host, required)
+		r.Fault("with %s=%s the password would go to %s for all to read; pass %[1]s=%[4]s, or name no user", paramTLS, none, s.host, required)
 	}
 }
 
 // tls finds out at once what would be a failed handshake later.
 func (r *reader) tls(s *Settings) {
-	s.ca = r.text(paramCA)
+	s.ca = r.Text(paramCA, "")
 	if s.policy == none {
 		if s.ca != "" {
-			r.fault("parameter %q is of no use without TLS; pass %s=%s too", paramCA, paramTLS, required)
+			r.Fault("parameter %q is of no use without TLS; pass %s=%s too", paramCA, paramTLS, required)
 		}
 		return
 	}
-	s.tls = &tls.Config{ServerName: s.host, MinVersion: tls.VersionTLS12}
-	if s.ca == "" {
-		return
-	}
-	pem, err := os.ReadFile(s.ca)
-	if err != nil {
-		r.fault("parameter %q: %w", paramCA, err)
-		return
-	}
-	s.tls.RootCAs = x509.NewCertPool()
-	if !s.tls.RootCAs.AppendCertsFromPEM(pem) {
-		r.fault("parameter %q: no certificate in %s", paramCA, s.ca)
-	}
+	s.tls = r.TLS(s.host, paramCA)
 }
 
 // heloName is the machine's name unless told otherwise. A name that no server would take is worse than "localhost".
 func (r *reader) heloName() string {
-	if name := r.text(paramHelo); name != "" {
+	if name := r.Text(paramHelo, ""); name != "" {
 		if !isHeloName(name) {
-			r.fault("parameter %q is %.64q; pass a host name, or an address in brackets", paramHelo, name)
+			r.Fault("parameter %q is %.64q; pass a host name, or an address in brackets", paramHelo, name)
 		}
 		return name
 	}
@@ -237,33 +198,6 @@ func (r *reader) heloName() string {
 
 func isHeloName(name string) bool {
 	return name != "" && len(name) < 256 && !strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' })
-}
-
-// duration reads "250ms" or "1m".
-func (r *reader) duration(name string, def, low, high time.Duration) time.Duration {
-	v, ok := r.params[name]
-	if !ok {
-		return def
-	}
-	d, err := time.ParseDuration(v)
-	if err != nil || d < low || d > high {
-		r.fault("parameter %q is %.20q; pass a duration such as %v, from %v to %v", name, v, def, low, high)
-		return def
-	}
-	return d
-}
-
-func (r *reader) number(name string, def, low, high int) int {
-	v, ok := r.params[name]
-	if !ok {
-		return def
-	}
-	n, err := strconv.Atoi(v)
-	if err != nil || n < low || n > high {
-		r.fault("parameter %q is %.20q; pass a number from %d to %d", name, v, low, high)
-		return def
-	}
-	return n
 }
 
 // isLoopbackName goes by the name alone. Where a name leads to is looked at once a connection stands.
