@@ -133,6 +133,10 @@ func (p *Params) Password(user, env, file string) (password, from string) {
 			return "", ""
 		}
 		password, from = strings.TrimRight(string(b), "\r\n"), "file "+path
+		if password == "" {
+			p.Fault("parameter %q: %s is empty", file, path)
+			return "", ""
+		}
 	}
 	if password == "" && user != "" {
 		p.Fault("no password for %q: set %s, or pass %s", user, env, file)

@@ -1,16 +1,16 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"database/sql"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
 )
-
-// maxVersion bounds the versions that are taken: numbers in a database have 63 bits, and their sum must fit too.
-const maxVersion = 1 << 48
 
 // attempt is one try at taking events in, inside one transaction. What it has gathered is written in finish, and
 // nothing of it outlives a rollback.
@@ -80,6 +80,9 @@ func (a *attempt) deliver(ctx context.Context, d bus.Delivery) error {
 	if err := a.take(ctx, d.Events); err != nil {
 		return err
 	}
+	if err := a.takeOnce(ctx); err != nil {
+		return err
+	}
 	if err := a.sift(ctx); err != nil {
 		return fmt.Errorf("marks: %w", err)
 	}
@@ -87,11 +90,13 @@ func (a *attempt) deliver(ctx context.Context, d bus.Delivery) error {
 	return a.finish(ctx)
 }
 
-// take picks the events of the ranges that are taken. Those without a version are marked one by one; records that
-// are no events are parked. Pointers into events are kept until the end of the attempt, and no longer: the bus uses
+// take picks the events of the ranges that are taken. Records that are no events are parked. Pointers into events are kept until the end of the attempt, and no longer: the bus uses
 // the slice again.
 func (a *attempt) take(ctx context.Context, events []bus.Event) error {
 	a.items = make([]item, 0, len(events))
+	if err := a.learnSources(ctx, events); err != nil {
+		return err
+	}
 	var source int64
 	var name string
 	for i := range events {
@@ -115,23 +120,9 @@ func (a *attempt) take(ctx context.Context, events []bus.Event) error {
 			}
 			name = e.Source
 		}
-		it := item{ev: e, source: source, whole: a.whole(p, e)}
-		if e.Version == 0 {
-			if it.apply, err = a.takeOnce(ctx, e, source); err != nil {
-				return err
-			}
-		}
-		a.items = append(a.items, it)
+		a.items = append(a.items, item{ev: e, source: source, whole: a.whole(p, e)})
 	}
 	return nil
-}
-
-// unfit says why an event can't be taken whatever its type; nil where it can.
-func unfit(e *bus.Event) error {
-	if e.Err == nil && e.Version > maxVersion {
-		return fmt.Errorf("version %d is above %d", e.Version, uint64(maxVersion))
-	}
-	return e.Err
 }
 
 // whole reports whether the group has followed e's partition, or its source by numbers, from the very start: then each
@@ -144,22 +135,41 @@ func (a *attempt) whole(p *part, e *bus.Event) bool {
 	return s != nil && s.whole
 }
 
-// takeOnce marks an event without a version by its id, and reports whether it is new. What no route takes is not
-// marked, for such marks grow with every event.
-func (a *attempt) takeOnce(ctx context.Context, e *bus.Event, source int64) (bool, error) {
-	if a.handlersOf(e) == nil {
-		return true, nil
+// takeOnce marks events without a version by their ids, in order of source and id, and picks the new ones: a row that
+// another replica is making is waited for. What no route takes is not marked, for such marks grow with every event.
+func (a *attempt) takeOnce(ctx context.Context) error {
+	var loose []*item
+	for i := range a.items {
+		it := &a.items[i]
+		if it.ev.Version > 0 {
+			continue
+		}
+		if it.apply = a.handlersOf(it.ev) == nil; !it.apply {
+			loose = append(loose, it)
+		}
 	}
+	slices.SortStableFunc(loose, func(x, y *item) int {
+		return cmp.Or(cmp.Compare(x.source, y.source), strings.Compare(x.ev.ID, y.ev.ID))
+	})
 	const text = `INSERT INTO tidings_inbox_done (source, id) VALUES ($1, $2) ON CONFLICT (source, id) DO NOTHING`
-	r, err := a.tx.ExecContext(ctx, text, source, e.ID)
-	if err != nil {
-		return false, fmt.Errorf("mark of event %s: %w", e.ID, err)
+	for _, it := range loose {
+		r, err := a.tx.ExecContext(ctx, text, it.source, it.ev.ID)
+		if err == nil {
+			it.apply, err = isOne(r)
+		}
+		if err != nil {
+			return fmt.Errorf("mark of event %s: %w", it.ev.ID, err)
+		}
+		if !it.apply {
+			a.counts.add(counterDuplicates, 1)
+		}
 	}
+	return nil
+}
+
+func isOne(r sql.Result) (bool, error) {
 	n, err := r.RowsAffected()
-	if n == 0 {
-		a.counts.add(counterDuplicates, 1)
-	}
-	return n > 0, err
+	return n == 1, err
 }
 
 // handlersOf returns the handlers of e's type; nil where no route takes it.
@@ -206,7 +216,10 @@ func (a *attempt) finish(ctx context.Context) error {
 }
 
 func (a *attempt) storeCounts(ctx context.Context) error {
-	return errors.Join(a.counts.store(ctx, a.tx, a.cfg.Group), storeIgnored(ctx, a.tx, a.cfg.Group, &a.ignored))
+	if err := a.counts.store(ctx, a.tx, a.cfg.Group); err != nil {
+		return err
+	}
+	return storeIgnored(ctx, a.tx, a.cfg.Group, &a.ignored)
 }
 
 // report logs, once it is committed, what was missing.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 )
 
 // States of a [NotAppliedError].
@@ -33,6 +35,9 @@ func (e *NotAppliedError) Unwrap() error { return e.Err }
 // pollEvery is how often Await looks at the database. Wakes come at once from this process's own commits; only those
 // of another replica are found by looking.
 const pollEvery = 50 * time.Millisecond
+
+// lastLook is how long Await may go on after its context has ended, to say what is there.
+const lastLook = 250 * time.Millisecond
 
 // Await returns nil once this database has applied version of key, so that a service can let its caller read what
 // the caller wrote elsewhere. A projection that has applied a later version has applied this one; a history must have
@@ -63,8 +68,14 @@ func (in *Inbox) Await(ctx context.Context, source, key string, version uint64) 
 // applied returns the last version of key that is applied, and why version is not; state is "" where it is. It reads
 // what is committed, through the pool, beside whatever is being written.
 func (in *Inbox) applied(ctx context.Context, source, key string, version uint64) (applied uint64, state string, err error) {
-	// The end of ctx must not keep the state from the caller, who is to be told of it.
-	ctx = context.WithoutCancel(ctx)
+	// The end of ctx must not keep the state from the caller, who is to be told of it; a server that does not answer must.
+	if in.writer.Dialect() == sqldb.Postgres {
+		longer, cancel := outlive(ctx, lastLook)
+		defer cancel()
+		ctx = longer
+	} else {
+		ctx = context.WithoutCancel(ctx) // it takes microseconds, and a context that can end costs a goroutine
+	}
 	applied, mark, err := have(ctx, in.cfg.DB, in.cfg.Group, source, key)
 	switch {
 	case err != nil || mark < version:

@@ -41,9 +41,10 @@ type Config struct {
 	Group string
 	// Topics to read.
 	Topics []string
-	// DB is the service's own database, which holds effects, marks and positions together. The inbox keeps one
-	// connection of its pool while it runs, so it must allow two. On SQLite its DSN must ask for immediate
-	// transactions, WAL, and synchronous=FULL: without the last one, what was committed may vanish with the power.
+	// DB is the service's own database, SQLite or Postgres, which holds effects, marks and positions together. It must
+	// allow two connections. On SQLite the inbox keeps one of them while it runs, and the DSN must ask for immediate
+	// transactions, WAL, and synchronous=FULL: without the last one, what was committed may vanish with the power. On
+	// Postgres each delivery, and each outcome of a reaction, takes one while it is stored.
 	DB *sql.DB
 	// Start is where a group begins that has no positions yet; the zero value is the log's start.
 	Start bus.Start

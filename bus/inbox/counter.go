@@ -1,6 +1,10 @@
 package inbox
 
-import "context"
+import (
+	"context"
+	"slices"
+	"strings"
+)
 
 // Names of what is counted, in the table tidings_inbox_counter.
 const (
@@ -31,11 +35,22 @@ func (c *counts) add(name string, n int64) {
 	c.names, c.n = append(c.names, name), append(c.n, n)
 }
 
-// store adds them to the table.
+// store adds them to the table. Call it last, for other replicas wait for these rows until the transaction ends.
 func (c *counts) store(ctx context.Context, tx Tx, group string) error {
 	const text = `INSERT INTO tidings_inbox_counter (grp, name, n) VALUES ($1, $2, $3)
 		ON CONFLICT (grp, name) DO UPDATE SET n = tidings_inbox_counter.n + excluded.n`
-	for i := range c.names {
+	return c.each(ctx, tx, group, text)
+}
+
+// each executes a statement for each of them, in order of name: who adds to two of them must not wait for one who has
+// the first, and waits for the second.
+func (c *counts) each(ctx context.Context, tx Tx, group, text string) error {
+	order := make([]int, len(c.names))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return strings.Compare(c.names[i], c.names[j]) })
+	for _, i := range order {
 		if _, err := tx.ExecContext(ctx, text, group, c.names[i], c.n[i]); err != nil {
 			return err
 		}
@@ -47,12 +62,7 @@ func (c *counts) store(ctx context.Context, tx Tx, group string) error {
 func storeIgnored(ctx context.Context, tx Tx, group string, c *counts) error {
 	const text = `INSERT INTO tidings_inbox_ignored (grp, type, n) VALUES ($1, $2, $3)
 		ON CONFLICT (grp, type) DO UPDATE SET n = tidings_inbox_ignored.n + excluded.n`
-	for i := range c.names {
-		if _, err := tx.ExecContext(ctx, text, group, c.names[i], c.n[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.each(ctx, tx, group, text)
 }
 
 // warnIgnored says which types this release takes and an earlier one has ignored. Their marks say that they are done,

@@ -68,6 +68,25 @@
 //
 // # Databases
 //
-// SQLite, one file a service, whose DSN must have _txlock=immediate, _journal_mode=WAL and _synchronous=FULL. The
-// tables are made by [New], and their names begin with tidings_inbox_.
+// SQLite, one file a service, whose DSN must have _txlock=immediate, _journal_mode=WAL and _synchronous=FULL; or
+// Postgres, with synchronous_commit on as it is by default, which replicas may share. The tables are made by [New], and
+// their names begin with tidings_inbox_.
+//
+// Replicas on one Postgres take in what they are given side by side. D2 and D3 lock the rows that they read: positions,
+// numberings, what waits, marks, in this order, and each in the order of its key, so that nobody waits in a circle. Who
+// comes second waits before its handlers are called, and goes on from what the first has left. A key that has no mark
+// has no row to be locked: there it is found out at D7, and taken back and done again without a word. So a handler may
+// meet rows of a replica that is about to be outrun only for a key's first event, on a bus that has neither positions
+// nor numbers. The locks of rows that handlers take are theirs to put in order; a deadlock among them costs a second
+// and a retry.
+//
+// A commit whose answer is lost with the connection is a fault of the store: the delivery comes again, and what was
+// stored is left out. A reaction whose "sending" was stored so is performed once its lease has run out.
+//
+// Reactions are leased by the clock of each host. Those may differ by as much as Config.Timeout; beyond that a reaction
+// that is being performed may be performed twice. An event may wait longer or shorter than Config.GapWait by as much as
+// clocks differ.
+//
+// A source, key, id or type with a NUL, or of more than 1,024 bytes, is no key of a row on every database. Such an event
+// is parked as dead, on all of them.
 package inbox

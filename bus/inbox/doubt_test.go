@@ -35,7 +35,7 @@ func TestAPositionThatMovesWhileTheBrokerIsAskedIsNotGivenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustExec(t, db, `INSERT INTO tidings_inbox_position (grp, topic, part, log, next, whole) VALUES ('g', $1, 0, 'l', 50, 1)`, topic)
+	mustExec(t, db, `INSERT INTO tidings_inbox_position (grp, topic, part, log, next, whole) VALUES ('g', $1, 0, 'l', 50, $2)`, topic, true)
 	b := &racingBus{Bus: bustest.NewRecorder(), moves: []int64{150}, ends: []int64{100, 150}, step: func(next int64) {
 		mustExec(t, db, `UPDATE tidings_inbox_position SET next = $1 WHERE grp = 'g'`, next)
 	}}

@@ -2,8 +2,6 @@ package inbox
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -29,19 +27,17 @@ func (f *fault) Unwrap() error { return f.err }
 
 // parkable reports whether err is a handler's, and says that the event can never be taken. A fault of the database is
 // never that, whatever the handler made of it.
+//
+// The whole of err is looked at, for a transaction in which a statement has met a fault of the store puts that in front
+// of whatever the handler made of it.
 func parkable(err error) bool {
 	var f *fault
-	return errors.As(err, &f) && bus.IsPermanent(f.err) && !storeFault(f.err)
+	return errors.As(err, &f) && bus.IsPermanent(f.err) && !storeFault(err)
 }
 
 // storeFault reports whether err tells of the database or of a time that is over, and not of an event.
 func storeFault(err error) bool {
-	for _, of := range []error{sqldb.ErrNotCommitted, driver.ErrBadConn, sql.ErrTxDone, sql.ErrConnDone, context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, of) {
-			return true
-		}
-	}
-	return false
+	return sqldb.IsStoreFault(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // retriable hides from the bus what would end the subscription: every error means that the delivery is to come again.
@@ -198,7 +194,8 @@ func (a *attempt) effectAlone(ctx context.Context, r *Route, e *bus.Event) (park
 			return r.event(ctx, a.tx, e)
 		})
 	})
-	if !parkable(err) {
+	// Inside the transaction nobody has put anything in front of the error yet.
+	if !parkable(err) || sqldb.Fault(a.tx) != nil {
 		return false, err
 	}
 	return true, a.park(ctx, e, stateDead, err)
@@ -210,16 +207,28 @@ func (a *attempt) savepoint(ctx context.Context, fn func() error) error {
 		return err
 	}
 	err := fn()
-	if err != nil {
-		// What can't be taken back must not be committed: the whole transaction has to go.
-		if _, back := a.tx.ExecContext(ctx, `ROLLBACK TO SAVEPOINT tidings_inbox`); back != nil {
+	if err == nil {
+		_, released := a.tx.ExecContext(ctx, `RELEASE SAVEPOINT tidings_inbox`)
+		if !passedOver(released) {
+			return released
+		}
+		// Postgres takes nothing more after a statement that failed. It is the handler's error as if it had returned it.
+		err = &fault{err: fmt.Errorf("the error of a statement was passed over: %w", released)}
+	}
+	// What can't be taken back must not be committed: the whole transaction has to go.
+	for _, text := range [...]string{`ROLLBACK TO SAVEPOINT tidings_inbox`, `RELEASE SAVEPOINT tidings_inbox`} {
+		if _, back := a.tx.ExecContext(ctx, text); back != nil {
 			return fmt.Errorf("%w, and it could not be taken back: %w", sqldb.ErrNotCommitted, errors.Join(err, back))
 		}
 	}
-	if _, released := a.tx.ExecContext(ctx, `RELEASE SAVEPOINT tidings_inbox`); released != nil {
-		return fmt.Errorf("%w: release: %w", sqldb.ErrNotCommitted, errors.Join(err, released))
-	}
 	return err
+}
+
+// passedOver reports whether a statement is refused because one before it has failed.
+func passedOver(err error) bool {
+	const inFailedTransaction = "25P02"
+	var s interface{ SQLState() string }
+	return errors.As(err, &s) && s.SQLState() == inFailedTransaction
 }
 
 // unknown takes an event of a type that no route takes. Either way its mark moves on, for the key's history does.

@@ -15,6 +15,7 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/bustest"
+	"github.com/tidings-dev/tidings/bus/internal/sqldb/pgtest"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -27,9 +28,12 @@ const (
 // soon bounds every wait of a test for something that should happen at once.
 const soon = 20 * time.Second
 
-// openDB opens a database file as a service does, with further parameters.
+// openDB opens a database file as a service does, with further parameters, or the schema that stands for it.
 func openDB(t testing.TB, path string, more ...string) *sql.DB {
 	t.Helper()
+	if pgtest.On(t) {
+		return pgtest.Open(t, path)
+	}
 	db, err := sql.Open("sqlite3", "file:"+path+"?"+strings.Join(more, "&")+"&_txlock=immediate&_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000")
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +52,11 @@ func newDB(t testing.TB) *sql.DB {
 
 func mustExec(t testing.TB, db *sql.DB, text string, args ...any) {
 	t.Helper()
+	if pgtest.On(t) {
+		if text = pgtest.Statement(text); text == "" {
+			return
+		}
+	}
 	if _, err := db.Exec(text, args...); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/tidings-dev/tidings/bus"
@@ -45,28 +46,17 @@ func (h *history) hole(v uint64) int {
 	return slices.IndexFunc(h.holes, func(s span) bool { return s.first <= v && v <= s.last })
 }
 
-// readHistories reads holes and waiting versions of the keys of this attempt. Most of the time there are none at all,
-// and two looks into small tables tell.
-func (a *attempt) readHistories(ctx context.Context) (histories, error) {
-	var holes, waiting bool
-	const text = `SELECT EXISTS (SELECT 1 FROM tidings_inbox_hole), EXISTS (SELECT 1 FROM tidings_inbox_waiting)`
-	if err := a.tx.QueryRowContext(ctx, text).Scan(&holes, &waiting); err != nil || !holes && !waiting {
+// readWaiting reads the waiting versions of the keys of this attempt. Most of the time there are none at all, and a look
+// into a small table tells.
+func (a *attempt) readWaiting(ctx context.Context, t *texts) (histories, error) {
+	var some bool
+	err := a.tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM tidings_inbox_waiting)`).Scan(&some)
+	if err != nil || !some {
 		return nil, err
 	}
 	found := make(histories)
-	err := eachSource(a.marks, func(source int64, _ []mark, keys []string) error {
-		err := queryKeys(ctx, a.tx, &a.sql.holes, source, keys, func(row scanner) error {
-			var key string
-			var first, last int64
-			err := row.Scan(&key, &first, &last)
-			h := found.get(sourceKey{source, key})
-			h.holes = append(h.holes, span{uint64(first), uint64(last)})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		return queryKeys(ctx, a.tx, &a.sql.waiting, source, keys, func(row scanner) error {
+	return found, eachSource(a.marks, func(source int64, _ []mark, keys []string) error {
+		return queryKeys(ctx, a.tx, t, source, keys, func(row scanner) error {
 			var key string
 			var version int64
 			err := row.Scan(&key, &version)
@@ -76,7 +66,28 @@ func (a *attempt) readHistories(ctx context.Context) (histories, error) {
 			return err
 		})
 	})
-	return found, err
+}
+
+// readHoles adds the holes of the keys of this attempt. Whoever changes one has the key's mark.
+func (a *attempt) readHoles(ctx context.Context, found histories) (histories, error) {
+	var some bool
+	err := a.tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM tidings_inbox_hole)`).Scan(&some)
+	if err != nil || !some {
+		return found, err
+	}
+	if found == nil {
+		found = make(histories)
+	}
+	return found, eachSource(a.marks, func(source int64, _ []mark, keys []string) error {
+		return queryKeys(ctx, a.tx, &a.sql.holes, source, keys, func(row scanner) error {
+			var key string
+			var first, last int64
+			err := row.Scan(&key, &first, &last)
+			h := found.get(sourceKey{source, key})
+			h.holes = append(h.holes, span{uint64(first), uint64(last)})
+			return err
+		})
+	})
 }
 
 // siftEvery decides for one key of a history: the next version is applied, with what waited for it; a later one
@@ -110,8 +121,8 @@ func (a *attempt) siftEvery(ctx context.Context, m *mark, order []int32, h *hist
 			later[v] = it
 		}
 	}
-	for _, it := range later {
-		a.hold = append(a.hold, heldEvent{it.ev, it.source})
+	for _, v := range slices.Sorted(maps.Keys(later)) { // in order, as all rows are written
+		a.hold = append(a.hold, heldEvent{later[v].ev, later[v].source})
 	}
 	return nil
 }

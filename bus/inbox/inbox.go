@@ -24,6 +24,8 @@ type Inbox struct {
 	sql    *statements
 	writer *sqldb.Writer
 
+	forUpdate string // ends a SELECT whose rows other replicas must leave alone until the transaction ends
+
 	sources sources
 	waiters waiters
 	running atomic.Bool
@@ -34,7 +36,8 @@ type Inbox struct {
 }
 
 // New checks the configuration and the routes, and returns an error that names every fault. It makes or migrates the
-// inbox's tables in cfg.DB, and blocks while another process migrates them. Call Run to start.
+// inbox's tables in cfg.DB, and blocks while another process migrates them: replicas may start together. Call Run to
+// start.
 func New(cfg Config, routes ...Route) (*Inbox, error) {
 	t, err := newTable(routes)
 	if err := errors.Join(cfg.check(), err); err != nil {
@@ -43,9 +46,11 @@ func New(cfg Config, routes ...Route) (*Inbox, error) {
 	cfg = cfg.withDefaults()
 	in := &Inbox{
 		cfg: cfg, log: cfg.Logger.With("group", cfg.Group), routes: t, every: cfg.Gaps == Every || t.after,
-		sql: newStatements(), held: make(chan struct{}, 1), queued: make(chan struct{}, 1),
+		held: make(chan struct{}, 1), queued: make(chan struct{}, 1),
 	}
-	if in.writer, err = sqldb.NewWriter(cfg.DB); err == nil {
+	if in.writer, err = sqldb.Open(context.Background(), cfg.DB); err == nil {
+		in.forUpdate = in.writer.Dialect().ForUpdate()
+		in.sql = newStatements(in.forUpdate)
 		err = in.migrate(context.Background())
 	}
 	if err == nil {
@@ -123,18 +128,28 @@ func (in *Inbox) handle(ctx context.Context, d bus.Delivery) error {
 	return bus.Reread(a.reread...)
 }
 
+// maxMoved is how often one is outrun by other replicas before the bus is asked to wait.
+const maxMoved = 10
+
 // transact runs fn in a transaction of its own. Where a handler says of an event that it can never be taken, all is
 // rolled back and done again carefully: each event for itself, so that only those at fault are parked.
-func (in *Inbox) transact(ctx context.Context, fn func(context.Context, *attempt) error) (*attempt, error) {
-	a, err := in.try(ctx, false, fn)
-	if parkable(err) {
-		a, err = in.try(ctx, true, fn)
+//
+// Where another replica was faster all is done again, at once: it has committed, so what it did is there to be seen,
+// and two can't hold each other up for ever.
+func (in *Inbox) transact(ctx context.Context, fn func(context.Context, *attempt) error) (a *attempt, err error) {
+	for tries := 1; ; tries++ {
+		if a, err = in.try(ctx, false, fn); parkable(err) {
+			a, err = in.try(ctx, true, fn)
+		}
+		if err == nil {
+			in.committed(ctx, a)
+			return a, nil
+		}
+		if !errors.Is(err, errMoved) || tries == maxMoved || ctx.Err() != nil {
+			return nil, err
+		}
+		in.log.DebugContext(ctx, "another replica was faster; what it has left is taken", "err", err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	in.committed(ctx, a)
-	return a, nil
 }
 
 func (in *Inbox) try(ctx context.Context, careful bool, fn func(context.Context, *attempt) error) (*attempt, error) {

@@ -23,15 +23,9 @@ func (a *attempt) sift(ctx context.Context) error {
 	order := a.byKey()
 	a.marks = a.marksOf(order)
 	// From here on order is cut into runs, one for each mark, in the same order.
-	if err := a.readMarks(ctx); err != nil {
+	h, err := a.readKeys(ctx)
+	if err != nil {
 		return err
-	}
-	var h histories
-	if a.every {
-		var err error
-		if h, err = a.readHistories(ctx); err != nil {
-			return err
-		}
 	}
 	at := 0
 	for m := range a.marks {
@@ -104,6 +98,24 @@ func eachSource(marks []mark, fn func(source int64, marks []mark, keys []string)
 	return nil
 }
 
+// readKeys reads what the database has of the keys, and locks it against other replicas: what waits, then the marks,
+// each in key order, so that nobody waits in a circle. What waits is locked for the keys that have no mark yet, and read
+// only behind the locks: a statement that has waited for one shows what else was there before the wait.
+func (a *attempt) readKeys(ctx context.Context) (h histories, err error) {
+	if a.every && a.forUpdate != "" {
+		if _, err := a.readWaiting(ctx, &a.sql.lockWaiting); err != nil {
+			return nil, fmt.Errorf("waiting events: %w", err)
+		}
+	}
+	if err := a.readMarks(ctx); err != nil || !a.every {
+		return nil, err
+	}
+	if h, err = a.readWaiting(ctx, &a.sql.waiting); err != nil {
+		return nil, fmt.Errorf("waiting events: %w", err)
+	}
+	return a.readHoles(ctx, h)
+}
+
 // readMarks fills in what the database has of the marks. A key that is not there has been seen by nobody.
 func (a *attempt) readMarks(ctx context.Context) error {
 	return eachSource(a.marks, func(source int64, marks []mark, keys []string) error {
@@ -158,21 +170,30 @@ func (a *attempt) pass(it *item, missing uint64) {
 	}
 }
 
-// storeMarks writes the marks that have moved. The statement moves a mark forward only, so fewer rows changed than
-// were sent says that somebody else has moved one meanwhile: then what was decided by it is void.
+// storeMarks writes the marks that have moved. Those that were there are locked since they were read; the statement
+// moves them forward only. One that was not there must still not be there. So fewer rows changed than were sent says
+// that somebody else has moved one meanwhile: then what was decided by it is void.
 func (a *attempt) storeMarks(ctx context.Context) error {
-	const cols = 3
-	args := make([]any, 0, cols*len(a.marks))
-	for i := range a.marks {
-		if m := &a.marks[i]; m.new > m.old {
-			args = append(args, m.source, m.key, int64(m.new))
+	for _, s := range [...]struct {
+		texts *texts
+		known bool
+	}{{&a.sql.moveMarks, true}, {&a.sql.newMarks, false}} {
+		const cols = 3
+		args := make([]any, 0, cols*len(a.marks))
+		for i := range a.marks {
+			if m := &a.marks[i]; m.new > m.old && m.known == s.known {
+				args = append(args, m.source, m.key, int64(m.new))
+			}
+		}
+		changed, err := execMany(ctx, a.tx, s.texts, cols, args)
+		if err == nil && changed != int64(len(args)/cols) {
+			err = errMoved
+		}
+		if err != nil {
+			return err
 		}
 	}
-	changed, err := execMany(ctx, a.tx, &a.sql.storeMarks, cols, args)
-	if err == nil && changed != int64(len(args)/cols) {
-		err = errMoved
-	}
-	return err
+	return nil
 }
 
 // have returns the last version of a key that was applied, and its mark, which is higher where the newest versions

@@ -95,7 +95,7 @@ func TestNewRefusesWhatIsNoDatabaseOfItsKind(t *testing.T) {
 func TestADatabaseOfANewerProgramIsRefused(t *testing.T) {
 	db := newDB(t)
 	mustNew(t, config(t, db), recordAll()...)
-	mustExec(t, db, `INSERT INTO tidings_inbox_version (version_id, is_applied) VALUES (99, 1)`)
+	mustExec(t, db, `INSERT INTO tidings_inbox_version (version_id, is_applied) VALUES (99, $1)`, true)
 	if _, err := New(config(t, db), recordAll()...); err == nil || !strings.Contains(err.Error(), "99") {
 		t.Fatalf("New = %v, want that the database is newer", err)
 	}

@@ -23,10 +23,13 @@ func (p *performer) perform(ctx context.Context, c claimed) {
 	defer cancel()
 	failed := p.once(last, &c)
 	cut := last.Err() != nil
+	// A database that does not answer at all must not keep the service from stopping.
+	store, giveUp := outlive(ctx, 2*stopGrace)
+	defer giveUp()
 	delays := newDelays(100*time.Millisecond, 5*time.Second)
 	for {
 		// What is not written down is repeated once the lease has run out: worth a try even now.
-		err := p.writer.InTx(context.WithoutCancel(ctx), func(ctx context.Context, tx Tx) error {
+		err := p.writer.InTx(store, func(ctx context.Context, tx Tx) error {
 			return p.settle(ctx, tx, &c, failed, cut)
 		})
 		if err == nil || last.Err() != nil {

@@ -3,7 +3,6 @@ package inbox
 import (
 	"context"
 	"math"
-	"strings"
 
 	"github.com/tidings-dev/tidings/bus"
 )
@@ -18,7 +17,7 @@ const (
 // so it will not come again by itself.
 func (a *attempt) park(ctx context.Context, e *bus.Event, state string, why error) error {
 	p := parkedEvent{ev: e, state: state, why: why.Error(), time: a.now.UnixMilli()}
-	if e.Err == nil {
+	if unfit(e) == nil {
 		have, err := a.haveBefore(ctx, e)
 		if err != nil {
 			return err
@@ -65,14 +64,9 @@ func (p *parkedEvent) store(ctx context.Context, tx Tx, group string) error {
 	if raw == nil {
 		raw = []byte{} // a record without a value, such as a compaction's tombstone
 	}
-	_, err := tx.ExecContext(ctx, text, group, p.state, text8(e.Source), text8(e.Key), version, int64(p.have), text8(e.Type), text8(e.ID),
+	_, err := tx.ExecContext(ctx, text, group, p.state, short8(e.Source), short8(e.Key), version, int64(p.have), short8(e.Type), short8(e.ID),
 		b2i(p.reaction), p.attempts, text8(p.why), p.time, e.At.Topic, e.At.Log, e.At.Partition, e.At.Offset, raw)
 	return err
-}
-
-// text8 makes a text of s that every database takes: the key of a record that is no event can be any bytes.
-func text8(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 func b2i(b bool) int {

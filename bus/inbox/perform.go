@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -125,6 +124,7 @@ func (p *performer) nextDue(ctx context.Context) (time.Time, error) {
 func (p *performer) claim(ctx context.Context, busy []int64) (claims []claimed, settled int, err error) {
 	err = p.writer.InTx(ctx, func(ctx context.Context, tx Tx) error {
 		claims, settled = nil, 0 // nothing is kept of a run whose commit failed
+		var skipped counts
 		due, err := p.due(ctx, tx, p.cfg.Workers+len(busy))
 		if err != nil {
 			return err
@@ -136,7 +136,7 @@ func (p *performer) claim(ctx context.Context, busy []int64) (claims []claimed, 
 			if slices.Contains(busy, c.seq) {
 				continue // it overruns its lease, but here it is still being performed
 			}
-			mine, err := p.take(ctx, tx, &c)
+			mine, err := p.take(ctx, tx, &c, &skipped)
 			if err != nil {
 				return err
 			}
@@ -146,15 +146,19 @@ func (p *performer) claim(ctx context.Context, busy []int64) (claims []claimed, 
 				settled++
 			}
 		}
-		return nil
+		return skipped.store(ctx, tx, p.cfg.Group)
 	})
 	return claims, settled, err
 }
 
 // due reads the reactions that may be taken now: queued ones, those whose delay is over, and those of somebody whose
-// lease has run out.
+// lease has run out. They are locked, and what another replica has locked is passed over: it is being taken there.
 func (p *performer) due(ctx context.Context, tx Tx, limit int) ([]claimed, error) {
 	var found []claimed
+	text := dueText
+	if p.forUpdate != "" {
+		text += p.forUpdate + " OF q SKIP LOCKED"
+	}
 	err := query(ctx, tx, func(row scanner) (err error) {
 		var c claimed
 		c.ev, err = scanEvent(row, &c.seq, &c.state, &c.attempts, &c.due, &c.err)
@@ -163,25 +167,24 @@ func (p *performer) due(ctx context.Context, tx Tx, limit int) ([]claimed, error
 		}
 		found = append(found, c)
 		return err
-	}, dueText, p.cfg.Group, p.cfg.Now().UnixMilli(), limit)
+	}, text, p.cfg.Group, p.cfg.Now().UnixMilli(), limit)
 	return found, err
 }
 
 // take claims c, or settles it if it is not to be performed: then it reports false.
-func (p *performer) take(ctx context.Context, tx Tx, c *claimed) (mine bool, err error) {
+func (p *performer) take(ctx context.Context, tx Tx, c *claimed, skipped *counts) (mine bool, err error) {
 	now := p.cfg.Now()
 	switch {
 	case c.route == nil:
 		return false, p.bury(ctx, tx, c, fmt.Errorf("this program has no reaction to events of type %s", c.ev.Type))
 	case p.tooOld(&c.ev, now):
-		var skipped counts
 		skipped.add(counterSkipped, 1)
-		return false, errors.Join(p.leave(ctx, tx, c, Progress{State: Skipped, Error: c.err}), skipped.store(ctx, tx, p.cfg.Group))
+		return false, p.leave(ctx, tx, c, Progress{State: Skipped, Error: c.err})
 	case c.state == Sending:
 		p.log.WarnContext(ctx, "a reaction is performed again, for the lease of who was performing it has run out",
 			"id", c.ev.ID, "type", c.ev.Type, "key", c.ev.Key, "attempts", c.attempts)
 	}
-	// By condition, so that of two replicas only one claims it. A due row with the lease's end keeps it from all
+	// By condition, so that of two replicas only one claims it even where nothing was locked. A due row with the lease's end keeps it from all
 	// others until then.
 	const text = `UPDATE tidings_inbox_queue SET state = $1, attempts = $2, due = $3, owner = $4 WHERE seq = $5 AND state = $6 AND due = $7`
 	lease := now.Add(2 * p.cfg.Timeout).UnixMilli()

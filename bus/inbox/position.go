@@ -32,14 +32,14 @@ func (a *attempt) decide(ctx context.Context, ranges []bus.Range) error {
 	return nil
 }
 
-// stored reads one position row, and decides by it. The row is the truth: the bus may have been paused, moved or
-// restored since it last asked where to read. On SQLite the transaction is the only one that writes; where several
-// may, this is where the row has to be locked.
+// stored reads one position row, locks it, and decides by it. The row is the truth: the bus may have been paused, moved
+// or restored since it last asked where to read. Another replica that has the same partition in hand, without knowing
+// that it lost it, waits here, and then finds the row further on.
 func (a *attempt) stored(ctx context.Context, r bus.Range) (part, error) {
 	const text = `SELECT log, next, whole FROM tidings_inbox_position WHERE grp = $1 AND topic = $2 AND part = $3`
 	p := part{Range: r}
 	var log string
-	err := a.tx.QueryRowContext(ctx, text, a.cfg.Group, r.Topic, r.Partition).Scan(&log, &p.from, &p.whole)
+	err := a.tx.QueryRowContext(ctx, text+a.forUpdate, a.cfg.Group, r.Topic, r.Partition).Scan(&log, &p.from, &p.whole)
 	switch {
 	case err != nil && !errors.Is(err, sql.ErrNoRows):
 		return p, err
@@ -70,6 +70,7 @@ func (a *attempt) storePositions(ctx context.Context) error {
 	return nil
 }
 
+// errMoved says that what was decided is void, for somebody else has committed meanwhile. No statement has failed.
 var errMoved = errors.New("a row was changed by somebody else meanwhile")
 
 // one wants exactly one row to have been changed.

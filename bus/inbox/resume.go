@@ -1,9 +1,11 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tidings-dev/tidings/bus"
 )
@@ -16,8 +18,13 @@ import (
 // that was in doubt then.
 func (in *Inbox) resume(ctx context.Context, parts []bus.Partition) ([]int64, error) {
 	doubts := make(map[topicPart]stored)
+	moved := 0
 	for logs := []bus.Partition(nil); ; {
 		next, err := in.resumeBy(ctx, parts, logs, doubts)
+		if errors.Is(err, errMoved) && moved < maxMoved {
+			moved++ // another replica has just fixed a start
+			continue
+		}
 		if !errors.Is(err, errDoubt) {
 			return next, err
 		}
@@ -44,8 +51,8 @@ func (in *Inbox) resumeBy(ctx context.Context, parts, logs []bus.Partition, doub
 		next = make([]int64, len(parts))
 		r = &resumption{in: in, tx: tx, logs: logs, doubts: doubts, stored: make(map[string]map[int32]stored)}
 		var doubt error
-		for i, p := range parts {
-			var err error
+		for _, i := range inOrder(parts) {
+			p, err := parts[i], error(nil)
 			next[i], err = r.next(ctx, p)
 			switch {
 			case errors.Is(err, errDoubt):
@@ -67,6 +74,18 @@ func (in *Inbox) resumeBy(ctx context.Context, parts, logs []bus.Partition, doub
 			"topic", l.Topic, "partition", l.Partition, "first", l.First, "end", l.Next, "position", l.position, "reason", l.reason)
 	}
 	return next, nil
+}
+
+// inOrder returns the indexes of parts in order of topic and partition, in which their rows are locked.
+func inOrder(parts []bus.Partition) []int {
+	order := make([]int, len(parts))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		return cmp.Or(cmp.Compare(parts[i].Topic, parts[j].Topic), cmp.Compare(parts[i].Partition, parts[j].Partition))
+	})
+	return order
 }
 
 // stored is a position row. whole is kept when a partition is begun again: what the group has read of its keys
@@ -102,9 +121,9 @@ func (r *resumption) next(ctx context.Context, p bus.Partition) (int64, error) {
 	row, ok := rows[p.Partition]
 	switch {
 	case len(rows) == 0: // a new group
-		return p.Offset, r.store(ctx, p, p.Offset, p.Offset == 0 && p.First == 0)
+		return p.Offset, r.begin(ctx, p, p.Offset, p.Offset == 0 && p.First == 0)
 	case !ok: // a new partition
-		return p.First, r.store(ctx, p, p.First, p.First == 0 && allWhole(rows))
+		return p.First, r.begin(ctx, p, p.First, p.First == 0 && allWhole(rows))
 	}
 	log, err := r.latest(p)
 	if err != nil {
@@ -157,7 +176,7 @@ func outside(row stored, log bus.Partition) (reason string) {
 }
 
 // topic reads the group's rows of a topic as they were before this transaction: whether the group is new is decided
-// by them for all partitions alike.
+// by them for all partitions alike. They are locked: nobody else moves them meanwhile.
 func (r *resumption) topic(ctx context.Context, topic string) (map[int32]stored, error) {
 	if rows, ok := r.stored[topic]; ok {
 		return rows, nil
@@ -170,7 +189,7 @@ func (r *resumption) topic(ctx context.Context, topic string) (map[int32]stored,
 		err := row.Scan(&n, &s.log, &s.next, &s.whole)
 		rows[n] = s
 		return err
-	}, text, r.in.cfg.Group, topic)
+	}, text+r.in.forUpdate, r.in.cfg.Group, topic)
 	r.stored[topic] = rows
 	return rows, err
 }
@@ -191,14 +210,16 @@ func (r *resumption) reset(ctx context.Context, p bus.Partition, was stored, rea
 		r.counts.add(counterLost, max(0, p.First-was.next))
 	}
 	r.resets = append(r.resets, reset{p, was.next, reason})
-	return p.First, r.store(ctx, p, p.First, was.whole)
+	const text = `UPDATE tidings_inbox_position SET log = $1, next = $2 WHERE grp = $3 AND topic = $4 AND part = $5`
+	return p.First, one(r.tx.ExecContext(ctx, text, p.Log, p.First, r.in.cfg.Group, p.Topic, p.Partition))
 }
 
-func (r *resumption) store(ctx context.Context, p bus.Partition, next int64, whole bool) error {
+// begin fixes the start of a partition that has no row. Where another replica has done so meanwhile, its start holds: it
+// may have read on from there.
+func (r *resumption) begin(ctx context.Context, p bus.Partition, next int64, whole bool) error {
 	const text = `INSERT INTO tidings_inbox_position (grp, topic, part, log, next, whole) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (grp, topic, part) DO UPDATE SET log = excluded.log, next = excluded.next, whole = excluded.whole`
-	_, err := r.tx.ExecContext(ctx, text, r.in.cfg.Group, p.Topic, p.Partition, p.Log, next, whole)
-	return err
+		ON CONFLICT (grp, topic, part) DO NOTHING`
+	return one(r.tx.ExecContext(ctx, text, r.in.cfg.Group, p.Topic, p.Partition, p.Log, next, whole))
 }
 
 func (r *resumption) storeCounts(ctx context.Context) error {

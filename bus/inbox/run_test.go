@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/bustest"
+	"github.com/tidings-dev/tidings/bus/internal/sqldb/pgtest"
 	"go.uber.org/goleak"
 )
 
@@ -230,7 +232,7 @@ func TestARestoredOrEmptiedDatabaseGetsWhatItLacks(t *testing.T) {
 	await(t, in, "a", 1)
 	await(t, in, "b", 1)
 	copied := filepath.Join(t.TempDir(), "copy.db")
-	mustExec(t, db, `VACUUM INTO '`+copied+`'`)
+	keep(t, db, path, copied)
 	publish(t, r, updated(t, "a", 2, "AA"), created(t, "c", 1, "C"))
 	await(t, in, "a", 2)
 	await(t, in, "c", 1)
@@ -259,9 +261,23 @@ func TestARestoredOrEmptiedDatabaseGetsWhatItLacks(t *testing.T) {
 	}
 }
 
+// keep makes a copy of a database.
+func keep(t testing.TB, db *sql.DB, path, copied string) {
+	t.Helper()
+	if pgtest.On(t) {
+		pgtest.Copy(t, path, copied)
+		return
+	}
+	mustExec(t, db, `VACUUM INTO '`+copied+`'`)
+}
+
 // replace puts another file in a database's place; "" removes it.
 func replace(t testing.TB, path, from string) {
 	t.Helper()
+	if pgtest.On(t) {
+		pgtest.Restore(t, path, from)
+		return
+	}
 	for _, end := range []string{"", "-wal", "-shm"} {
 		os.Remove(path + end)
 	}

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 
+	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 )
 
@@ -21,12 +23,8 @@ const versionTable = "tidings_inbox_version"
 // migrate makes the tables, and learns the group's name on the wire. The database's own id is made by the first
 // migration and travels with copies of the file: a copy put back goes on as the group that it was.
 func (in *Inbox) migrate(ctx context.Context) error {
-	dialect, err := sqldb.Detect(ctx, in.cfg.DB)
-	if err != nil {
-		return err
-	}
-	dir := map[sqldb.Dialect]string{sqldb.SQLite: "migrations/sqlite"}[dialect]
-	files, err := fs.Sub(migrations, dir)
+	dialect := in.writer.Dialect()
+	files, err := fs.Sub(migrations, dialect.Folder())
 	if err != nil {
 		return err
 	}
@@ -69,6 +67,30 @@ func (s *sources) learn(ids map[string]int64) {
 	}
 }
 
+// learnSources gives every source of events that has no number one, in order: who waits here for another replica, which
+// is giving the same ones, must not have what that one waits for.
+func (a *attempt) learnSources(ctx context.Context, events []bus.Event) error {
+	var strange []string
+	last := ""
+	for i := range events {
+		e := &events[i]
+		if e.Source == last || unfit(e) != nil {
+			continue
+		}
+		last = e.Source
+		if _, ok := a.sources.known(last); !ok && !slices.Contains(strange, last) {
+			strange = append(strange, last)
+		}
+	}
+	slices.Sort(strange)
+	for _, source := range strange {
+		if _, err := a.sourceID(ctx, source); err != nil {
+			return fmt.Errorf("source %q: %w", source, err)
+		}
+	}
+	return nil
+}
+
 // sourceID returns the number of a source, giving it one at need. It is remembered only once that is committed: a
 // number that was rolled back is given to the next source.
 func (a *attempt) sourceID(ctx context.Context, source string) (int64, error) {
@@ -78,11 +100,13 @@ func (a *attempt) sourceID(ctx context.Context, source string) (int64, error) {
 	if id, ok := a.newSources[source]; ok {
 		return id, nil
 	}
-	const insert = `INSERT INTO tidings_inbox_source (grp, source) VALUES ($1, $2) ON CONFLICT (grp, source) DO NOTHING`
-	if _, err := a.tx.ExecContext(ctx, insert, a.cfg.Group, source); err != nil {
-		return 0, err
+	id, ok, err := findSource(ctx, a.tx, a.cfg.Group, source)
+	if err == nil && !ok {
+		const insert = `INSERT INTO tidings_inbox_source (grp, source) VALUES ($1, $2) ON CONFLICT (grp, source) DO NOTHING`
+		if _, err = a.tx.ExecContext(ctx, insert, a.cfg.Group, source); err == nil {
+			id, _, err = findSource(ctx, a.tx, a.cfg.Group, source)
+		}
 	}
-	id, _, err := findSource(ctx, a.tx, a.cfg.Group, source)
 	if err != nil {
 		return 0, err
 	}

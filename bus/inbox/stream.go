@@ -46,7 +46,7 @@ func (a *attempt) hear(ctx context.Context, d bus.Delivery) error {
 	}
 	for i := range d.Events {
 		e := &d.Events[i]
-		if e.Seq == 0 || e.SeqLog == "" || e.Err != nil || a.wild(e.Seq) {
+		if e.Seq == 0 || e.SeqLog == "" || e.Err != nil || a.wild(e.Seq) || unfitNumbering(e.Source, e.SeqLog) {
 			continue
 		}
 		s := a.streamFor(streamKey{e.At.Topic, e.Source, e.SeqLog}, len(d.Events))
@@ -54,7 +54,7 @@ func (a *attempt) hear(ctx context.Context, d bus.Delivery) error {
 	}
 	a.bySource = nil // of heartbeats nobody can say what they stand behind
 	for _, h := range d.Heartbeats {
-		if h.SeqLog == "" || a.wild(h.Seq) {
+		if h.SeqLog == "" || a.wild(h.Seq) || unfitNumbering(h.Source, h.SeqLog) {
 			continue
 		}
 		s := a.streamFor(streamKey{h.Topic, h.Source, h.SeqLog}, 0)
@@ -143,11 +143,11 @@ func (a *attempt) follows(ctx context.Context, s *stream) error {
 	return a.readCuts(ctx, s)
 }
 
-// readStream reads the row of a stream. Where several may write at a time, this is where it has to be locked.
+// readStream reads the row of a stream, and locks it: replicas that hear the same events take them in one after another.
 func (a *attempt) readStream(ctx context.Context, s *stream) error {
 	const text = `SELECT id, first, highest, whole, folded, ranges, rev FROM tidings_inbox_stream
 		WHERE grp = $1 AND topic = $2 AND source = $3 AND log = $4`
-	err := a.tx.QueryRowContext(ctx, text, a.cfg.Group, s.topic, s.source, s.log).
+	err := a.tx.QueryRowContext(ctx, text+a.forUpdate, a.cfg.Group, s.topic, s.source, s.log).
 		Scan(&s.id, &s.first, &s.old, &s.whole, &s.folded, &s.ranges, &s.rev)
 	s.highest = s.old
 	switch {

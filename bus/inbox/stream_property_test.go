@@ -259,7 +259,7 @@ func (w *air) check() {
 
 func TestWhateverHappensWhatWasMissedIsCountedExactly(t *testing.T) {
 	const events = 250
-	for seed := range uint64(12) {
+	for seed := range seeds(t, 12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := newAir(t, seed)
 			for range events {

@@ -93,15 +93,16 @@ func (a *attempt) releaseDue(ctx context.Context) error {
 	for _, k := range due {
 		a.marks = append(a.marks, mark{sourceKey: k.sourceKey})
 	}
-	if err := a.readMarks(ctx); err != nil {
-		return err
-	}
-	h, err := a.readHistories(ctx)
+	h, err := a.readKeys(ctx)
 	if err != nil {
 		return err
 	}
 	for i := range a.marks {
-		if err := a.releaseKey(ctx, &a.marks[i], due[i].version, h.of(a.marks[i].sourceKey)); err != nil {
+		k := h.of(a.marks[i].sourceKey)
+		if k == nil {
+			continue // another replica has released it meanwhile
+		}
+		if err := a.releaseKey(ctx, &a.marks[i], due[i].version, k); err != nil {
 			return err
 		}
 	}

@@ -30,8 +30,7 @@ func (o *Outbox) Add(ctx context.Context, tx Tx, topic string, events ...bus.Eve
 		return fmt.Errorf("outbox: add to %q: %w", topic, err)
 	}
 	args := make([]any, 0, addColumns*min(len(events), largestChunk))
-	// The driver starts a goroutine for each statement whose context can end, so ctx is looked at in between.
-	created, stable := o.now().UnixMicro(), context.WithoutCancel(ctx)
+	created, stable := o.now().UnixMicro(), o.stable(ctx)
 	err := chunks(len(events), func(text, from, to int) error {
 		args = args[:0]
 		for i := range events[from:to] {
@@ -50,6 +49,15 @@ func (o *Outbox) Add(ctx context.Context, tx Tx, topic string, events ...bus.Eve
 		return fmt.Errorf("outbox: add to %q: %w", topic, err)
 	}
 	return nil
+}
+
+// stable is ctx for a statement. SQLite's driver starts a goroutine for each whose context can end, and takes
+// microseconds, so there ctx is looked at in between; a Postgres may be paused, or out of reach.
+func (o *Outbox) stable(ctx context.Context) context.Context {
+	if o.w.Dialect() == sqldb.Postgres {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
 }
 
 // checkEvents names every event that can't be published, so that none is found out by the relay.

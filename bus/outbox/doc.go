@@ -46,7 +46,11 @@
 //
 // A relay that is killed leaves its lease behind, so the next one waits for three seconds at most; one that ends with
 // its context gives it back. A relay that was paused for longer than its lease and goes on beside its successor can
-// only repeat. Waiting is by the clock of each process and by the row not changing, so clocks need not agree.
+// only repeat. Waiting is by the clock of each process and by the row not changing, so clocks need not agree; where
+// those of two hosts differ by more than a minute, a lease may be taken over early, which repeats, once.
+//
+// On Postgres the connection may break between COMMIT and its answer, at step 2 as at 4 and 7: [ErrInDoubt] says what an
+// owner does; the relay does the step again, and finds what is stored.
 //
 // # Numbers
 //

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/bustest"
+	"github.com/tidings-dev/tidings/bus/internal/sqldb/pgtest"
 )
 
 // patience is how long a test waits for what has to happen.
@@ -25,8 +26,12 @@ const topic = "things"
 // newFile names a database file that the test alone has.
 func newFile(t testing.TB) string { return filepath.Join(t.TempDir(), "owner.db") }
 
+// openDB opens the file, or the schema on Postgres that stands for it.
 func openDB(t testing.TB, file string) *sql.DB {
 	t.Helper()
+	if pgtest.On(t) {
+		return pgtest.Open(t, file)
+	}
 	db, err := sql.Open("sqlite3", "file:"+file+"?_txlock=immediate&_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL")
 	if err != nil {
 		t.Fatal(err)

@@ -106,7 +106,9 @@ ORDER BY topic, source`
 
 // readSettled reads the streams that may be told of.
 func (r *relay) readSettled(ctx context.Context) (streams []Stream, err error) {
-	rows, err := r.db.QueryContext(context.WithoutCancel(ctx), settledQuery, r.holder)
+	ctx, cancel := r.looking(ctx)
+	defer cancel()
+	rows, err := r.db.QueryContext(ctx, settledQuery, r.holder)
 	if err != nil {
 		return nil, err
 	}

@@ -15,13 +15,19 @@ type lease struct {
 	until  int64 // microseconds since 1970
 }
 
-// free reports whether nobody holds the lease, as far as clocks can tell.
-func (l lease) free(now time.Time) bool { return l.holder == "" || l.until <= now.UnixMicro() }
+// free reports whether nobody holds the lease but this relay, as far as clocks can tell: it was given back, or ran out
+// longer ago than clocks may differ by. It is this relay's own where the answer to the taking was lost.
+func (r *relay) free(l lease) bool {
+	return l.holder == "" || l.holder == r.holder || l.until <= r.now().Add(-r.pace.skew).UnixMicro()
+}
 
 // acquire waits until the lease is this relay's. It returns an error only when ctx has ended.
 //
-// The lease is free when it was given back, or has run out. It is also taken when it has not been renewed for as long
-// as it lasts by this process's own clock, for the clock that it was written by may be ahead.
+// Replicas on other hosts have other clocks, so what counts is that the row has not changed for as long as the lease
+// lasts, by this process's own clock. What the row says of the time spares that wait to one who starts when the
+// holder is long dead: on SQLite, where all have one clock, once the lease has run out, and on Postgres a minute
+// later. So clocks that differ by less than a minute hand nothing over that is held; those that differ by more do it
+// too early, once, and what comes of that is repeats.
 func (r *relay) acquire(ctx context.Context) error {
 	var seen lease
 	var since time.Time
@@ -30,7 +36,7 @@ func (r *relay) acquire(ctx context.Context) error {
 		if err == nil && l != seen {
 			seen, since = l, time.Now()
 		}
-		if err == nil && (l.free(r.now()) || time.Since(since) >= r.pace.lease) {
+		if err == nil && (r.free(l) || time.Since(since) >= r.pace.lease) {
 			var taken bool
 			if taken, err = r.take(ctx, l); taken {
 				return nil
@@ -48,6 +54,8 @@ func (r *relay) acquire(ctx context.Context) error {
 
 // readLease reads without taking the writer's turn: those who wait do it ten times a second.
 func (r *relay) readLease(ctx context.Context) (l lease, err error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
 	err = r.db.QueryRowContext(ctx, `SELECT holder, until FROM tidings_outbox_relay WHERE id = 1`).Scan(&l.holder, &l.until)
 	return l, err
 }
@@ -70,6 +78,8 @@ func (r *relay) until() int64 { return r.now().Add(r.pace.lease).UnixMicro() }
 
 // changeLease changes the row if it is still what the query says, and reports whether it was.
 func (r *relay) changeLease(ctx context.Context, query string, args ...any) (changed bool, err error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
 	err = r.w.InTx(ctx, func(ctx context.Context, tx Tx) error {
 		res, err := tx.ExecContext(ctx, query, args...)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -39,13 +40,9 @@ func (r *relay) mark(ctx context.Context, out outcome) error {
 	delays := newDelays(r.pace)
 	for {
 		asked := time.Now()
-		mine := false
-		err := r.w.InOwnTx(context.WithoutCancel(ctx), func(ctx context.Context, tx Tx) (err error) {
-			mine, err = r.markIn(ctx, tx, out)
-			return err
-		})
+		mine, err := r.markOnce(context.WithoutCancel(ctx), out)
 		if errors.Is(err, errMarked) {
-			if out.sent, err = r.unmarked(ctx, out.sent); err == nil {
+			if out.sent, err = r.unmarked(context.WithoutCancel(ctx), out.sent); err == nil {
 				continue
 			}
 		}
@@ -64,6 +61,17 @@ func (r *relay) mark(ctx context.Context, out outcome) error {
 		r.log.ErrorContext(ctx, "outbox: published events can't be marked as sent; the relay waits", "err", err, "after", delay)
 		sleep(ctx, delay)
 	}
+}
+
+// markOnce is one try of mark.
+func (r *relay) markOnce(ctx context.Context, out outcome) (mine bool, err error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
+	err = r.w.InOwnTx(ctx, func(ctx context.Context, tx Tx) (err error) {
+		mine, err = r.markIn(ctx, tx, out)
+		return err
+	})
+	return mine, err
 }
 
 // markIn does the work of mark in a transaction, and reports whether the lease is still this relay's.
@@ -161,14 +169,21 @@ func deleteUnsent(ctx context.Context, tx Tx, sent []sentRow) error {
 // insertFailed puts rows aside. They are rare, so each has statements of its own.
 func insertFailed(ctx context.Context, tx Tx, bad []badRow, now any) error {
 	for _, b := range bad {
-		_, insert := tx.ExecContext(ctx, `INSERT INTO tidings_outbox_failed (position, failed, error) VALUES ($1, $2, $3)
-			ON CONFLICT (position) DO NOTHING`, b.position, now, b.err.Error())
-		_, remove := tx.ExecContext(ctx, `DELETE FROM tidings_outbox_unsent WHERE position = $1`, b.position)
-		if err := errors.Join(insert, remove); err != nil {
+		_, err := tx.ExecContext(ctx, `INSERT INTO tidings_outbox_failed (position, failed, error) VALUES ($1, $2, $3)
+			ON CONFLICT (position) DO NOTHING`, b.position, now, text8(b.err.Error()))
+		if err == nil {
+			_, err = tx.ExecContext(ctx, `DELETE FROM tidings_outbox_unsent WHERE position = $1`, b.position)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// text8 makes a text of s that every database takes: an error may quote the bytes of a row that is no event.
+func text8(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // reportBad logs what was put aside: without a person it is never published.

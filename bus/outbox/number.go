@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
@@ -70,6 +72,7 @@ func partsOf(positions []int64, events []bus.Event, known map[int64]int64) (part
 			p.fresh = append(p.fresh, i)
 		}
 	}
+	slices.SortFunc(parts, func(a, b *part) int { return strings.Compare(a.source, b.source) }) // rows are locked in order
 	return parts
 }
 
@@ -77,6 +80,8 @@ func partsOf(positions []int64, events []bus.Event, known map[int64]int64) (part
 // relay without it numbers nothing: it might have been paused until its rows were sent by another one, and purged.
 func (r *relay) giveNumbers(ctx context.Context, topic string, positions []int64, parts []*part) error {
 	asked := time.Now()
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
 	err := r.w.InOwnTx(ctx, func(ctx context.Context, tx Tx) error {
 		if err := r.renewIn(ctx, tx); err != nil {
 			return err
@@ -166,7 +171,9 @@ func (r *relay) lookup(ctx context.Context, texts [len(chunkSizes)]string, posit
 
 // lookupChunk adds the answers of one query.
 func (r *relay) lookupChunk(ctx context.Context, query string, args []any, found map[int64]int64) error {
-	rows, err := r.db.QueryContext(context.WithoutCancel(ctx), query, args...)
+	ctx, cancel := r.looking(ctx)
+	defer cancel()
+	rows, err := r.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}

@@ -9,24 +9,25 @@ import (
 // pass publishes what is unsent and was visible at its start, from the lowest position up; more reports that there is
 // reason for another one at once. The next batch is read, and the one before is marked, while one is being published.
 //
-// No pass goes on from where another ended: transactions may commit in another order than the one in which they got
-// their positions, and a late one would be missed. The bound at the top keeps the order of a key inside the pass for
+// No pass goes on from where another ended: on Postgres transactions commit in another order than the one in which they
+// got their positions, and a late one would be missed. The bound at the top keeps the order of a key inside the pass for
 // the same reason. Say version 1 commits after the pass has read past it. Version 2 was added after that commit, for
-// the key's lock was held until then, so its position lies above all that was visible at the start.
+// the key's lock was held until then, so it got its position later than all that were visible at the start, and lies
+// above them: positions are given out upwards, one at a time.
 func (r *relay) pass(ctx context.Context) (more bool, err error) {
 	r.skipped, r.past = 0, 0
-	high, err := r.highest(ctx)
+	low, high, err := r.bounds(ctx)
 	if err != nil || high == 0 {
 		return false, err
 	}
 	if r.held.sample > 0 {
-		return r.samplePass(ctx, high)
+		return r.samplePass(ctx, low, high)
 	}
 	marked := finished(error(nil))
 	defer func() { err = errors.Join(err, <-marked) }()
 
 	began, held := time.Now(), r.topics.names()
-	b, err := r.read(ctx, 0, high, held)
+	b, err := r.read(ctx, low-1, high, held)
 	if len(held) > 0 {
 		r.past = time.Since(began)
 	}
@@ -98,11 +99,11 @@ func started[T any](fn func() T) <-chan T {
 }
 
 // samplePass publishes events of a few keys, taken at random from all that is unsent and allowed.
-func (r *relay) samplePass(ctx context.Context, high int64) (more bool, err error) {
+func (r *relay) samplePass(ctx context.Context, low, high int64) (more bool, err error) {
 	s := newSample(r.held.sample)
 	var out outcome
 	full := true
-	for after, read := int64(0), 0; full && read < r.pace.maxSkipped; {
+	for after, read := low-1, 0; full && read < r.pace.maxSkipped; {
 		b, err := r.read(ctx, after, high, nil)
 		if err != nil {
 			return false, err

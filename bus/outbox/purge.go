@@ -41,6 +41,8 @@ func (r *relay) purge(ctx context.Context) (deleted int64, err error) {
 
 // oldest looks at the next few rows above after: where they end, and whether any was sent before a time.
 func (r *relay) oldest(ctx context.Context, after, before int64) (last int64, found bool, err error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
 	err = r.db.QueryRowContext(ctx, `SELECT coalesce(max(position), 0), coalesce(min(sent), $1) < $1 FROM
 		(SELECT position, sent FROM tidings_outbox_sent WHERE position > $2 ORDER BY position LIMIT $3) AS step`,
 		before, after, r.pace.purgeStep).Scan(&last, &found)
@@ -49,6 +51,8 @@ func (r *relay) oldest(ctx context.Context, after, before int64) (last int64, fo
 
 // purgeStep deletes events, numbers and places together, so that none outlives the others at a crash.
 func (r *relay) purgeStep(ctx context.Context, after, last, before int64) (deleted int64, err error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
 	err = r.w.InTx(ctx, func(ctx context.Context, tx Tx) error {
 		for _, table := range [...]string{"tidings_outbox", "tidings_outbox_seq"} {
 			_, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE position IN (

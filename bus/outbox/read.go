@@ -31,13 +31,17 @@ func (b *batch) rows() int { return len(b.positions) + len(b.bad) }
 // any reports whether there is something to do.
 func (b *batch) any() bool { return b.rows() > 0 }
 
-// highest is the highest unsent position that is visible now, or 0.
-func (r *relay) highest(ctx context.Context) (position int64, err error) {
-	err = r.db.QueryRowContext(context.WithoutCancel(ctx), `SELECT coalesce(max(position), 0) FROM tidings_outbox_unsent`).Scan(&position)
+// bounds are the lowest and the highest unsent position that are visible now, or 0. The lowest only says where to begin
+// to look: without it Postgres would at times go through all that was sent before.
+func (r *relay) bounds(ctx context.Context) (low, high int64, err error) {
+	ctx, cancel := r.looking(ctx)
+	defer cancel()
+	err = r.db.QueryRowContext(ctx, `SELECT coalesce((SELECT min(position) FROM tidings_outbox_unsent), 0),
+		coalesce((SELECT max(position) FROM tidings_outbox_unsent), 0)`).Scan(&low, &high)
 	if err != nil {
-		return 0, fmt.Errorf("look for unsent events: %w", err)
+		return 0, 0, fmt.Errorf("look for unsent events: %w", err)
 	}
-	return position, nil
+	return low, high, nil
 }
 
 // readQuery starts from the short table of what is unsent; CROSS JOIN keeps SQLite from starting at the other one.
@@ -62,10 +66,12 @@ func readWithout(after, high int64, topics []string, limit int) (query string, a
 	return strings.Replace(readQuery, "ORDER BY u.position LIMIT $3", filter, 1), append(args, limit)
 }
 
-// read reads a batch above after and up to high, without some topics. It can't be cut short, and need not be: it takes milliseconds.
+// read reads a batch above after and up to high, without some topics.
 func (r *relay) read(ctx context.Context, after, high int64, without []string) (*batch, error) {
+	ctx, cancel := r.looking(ctx)
+	defer cancel()
 	query, args := readWithout(after, high, without, r.pace.batch)
-	rows, err := r.db.QueryContext(context.WithoutCancel(ctx), query, args...)
+	rows, err := r.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read unsent events: %w", err)
 	}

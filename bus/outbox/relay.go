@@ -11,13 +11,16 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 )
 
 // pace holds the times and bounds of a relay.
 type pace struct {
 	lease   time.Duration // how long a relay that died is waited for
+	skew    time.Duration // by how much the clocks of the replicas' hosts may differ
 	standby time.Duration // between looks at the lease by those who wait for it
 	look    time.Duration // between looks for events that no wake told of
+	answer  time.Duration // for the database, where it may be out of reach
 
 	batch      int // events read and published at a time
 	batchBytes int // … unless they are as large as this
@@ -39,10 +42,16 @@ type pace struct {
 	purgeStep  int // rows looked at in one transaction
 }
 
+// What is different where replicas on several hosts share a database.
+const (
+	otherLook = 100 * time.Millisecond // what another replica has committed is found by looking
+	otherSkew = time.Minute
+)
+
 // defaultPace is what every relay has outside of tests.
 func defaultPace() pace {
 	return pace{
-		lease: 3 * time.Second, standby: 100 * time.Millisecond, look: time.Second,
+		lease: 3 * time.Second, standby: 100 * time.Millisecond, look: time.Second, answer: 30 * time.Second,
 		// Reading ahead with batches of 5,000 is forty times as fast as batches of 100, one after another.
 		batch: 5000, batchBytes: 8 << 20, pass: 100_000,
 		// A broker that dies is replaced within ten seconds by default; to wait that long doubles nothing.
@@ -58,8 +67,8 @@ func defaultPace() pace {
 // out and logs: a broker that is away, and a database that is locked, full or not to be read.
 //
 // However many relays run on a database, in however many processes, one works at a time: it holds a lease of three
-// seconds, which the next one takes at once when it was given back, and otherwise when it has run out. Relay keeps one
-// connection of the pool while it runs, and needs another one to read.
+// seconds, which the next one takes at once when it was given back, and otherwise when it has run out. On SQLite Relay
+// keeps one connection of the pool while it runs, and needs another one to read.
 //
 // See the package documentation for order, repeats and what happens when a key can't be published.
 func (o *Outbox) Relay(ctx context.Context, b bus.Bus) error {
@@ -214,6 +223,20 @@ func (r *relay) reportHeld(ctx context.Context, change heldChange) {
 	case heldNone:
 		r.log.InfoContext(ctx, "outbox: all keys get through again")
 	}
+}
+
+// bounded is ctx for work of the relay's own. A Postgres that is paused or out of reach is given up after a while, so
+// that a relay that can't do its work says so, and can stop; another one may be able to.
+func (r *relay) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if r.w.Dialect() == sqldb.Postgres {
+		return context.WithTimeout(ctx, r.pace.answer)
+	}
+	return ctx, func() {}
+}
+
+// looking is bounded for a look through the pool, which on SQLite takes milliseconds and need not be cut short.
+func (r *relay) looking(ctx context.Context) (context.Context, context.CancelFunc) {
+	return r.bounded(r.stable(ctx))
 }
 
 // sleep waits for d or until ctx ends.

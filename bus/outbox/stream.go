@@ -1,9 +1,11 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tidings-dev/tidings/bus"
@@ -19,6 +21,10 @@ type Stream struct {
 
 // streamKey is what numbers are dense in.
 type streamKey struct{ topic, source string }
+
+func (k streamKey) compare(other streamKey) int {
+	return cmp.Or(strings.Compare(k.topic, other.topic), strings.Compare(k.source, other.source))
+}
 
 // WithStream tells of a stream before its first event: on a bus that isn't durable its subscribers then hear from the
 // start, by a heartbeat with number 0, that nothing was published yet, and so know later that they missed the first
@@ -44,13 +50,13 @@ func checkStreams(streams []streamKey) error {
 	return nil
 }
 
-// addStreams makes the rows of those streams that have none.
+// addStreams makes the rows of those streams that have none, in order, as replicas that start together all do.
 func (o *Outbox) addStreams(ctx context.Context) error {
 	if len(o.streams) == 0 {
 		return nil
 	}
 	return o.w.InTx(ctx, func(ctx context.Context, tx Tx) error {
-		for _, s := range o.streams {
+		for _, s := range slices.SortedFunc(slices.Values(o.streams), streamKey.compare) {
 			if _, _, err := takeNumbers(ctx, tx, s, 0); err != nil {
 				return fmt.Errorf("stream %q of %q: %w", s.topic, s.source, err)
 			}

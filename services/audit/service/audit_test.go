@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -20,7 +19,9 @@ import (
 	"github.com/tidings-dev/tidings/services/internal/servicetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servicetest.Main(m) }
+
+func TestThisHoldsOnPostgresToo(t *testing.T) { servicetest.NeedsPostgres(t) }
 
 // running is the audit over loopback.
 type running struct {

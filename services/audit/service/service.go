@@ -54,7 +54,7 @@ func New(cfg Config, env lifecycle.Env) *lifecycle.Runner {
 
 // build puts the service together; nothing of it waits for the broker.
 func build(cfg Config, p *lifecycle.Parts) error {
-	st := store.New(p.DB.DB)
+	st := store.New(p.DB)
 	in, err := inbox.New(inbox.Config{
 		Group: "audit", Topics: []string{cfg.Topic}, DB: p.DB.DB, Gaps: inbox.Every, GapWait: cfg.GapWait,
 		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/tidings-dev/tidings/bus"
 	directoryv1 "github.com/tidings-dev/tidings/gen/directory/v1"
 	"github.com/tidings-dev/tidings/services/directory/service"
@@ -14,7 +12,9 @@ import (
 	"github.com/tidings-dev/tidings/services/internal/servicetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servicetest.Main(m) }
+
+func TestThisHoldsOnPostgresToo(t *testing.T) { servicetest.NeedsPostgres(t) }
 
 // newConfig is for a service on a free port, with a database of its own.
 func newConfig(t testing.TB) service.Config {

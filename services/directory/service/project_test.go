@@ -1,7 +1,6 @@
 package service_test
 
 import (
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -120,11 +119,7 @@ func TestAnEmptiedDatabaseFillsWithTheSameContent(t *testing.T) {
 	r.at(versions)
 	want := r.allOf("user")
 	r.Stop()
-	for _, name := range []string{cfg.DB, cfg.DB + "-wal", cfg.DB + "-shm"} {
-		if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
-		}
-	}
+	servicetest.RemoveDatabase(t, cfg.DB)
 	r = start(t, cfg, servicetest.Over(rec))
 	if s := r.at(versions); s.Count != 2525 || len(want) != 2525 {
 		t.Errorf("%d people before, %d after, want 2525", len(want), s.Count)

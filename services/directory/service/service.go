@@ -44,7 +44,7 @@ const maxBatch = 2000
 
 // build puts the service together; nothing of it waits for the broker.
 func build(cfg Config, p *lifecycle.Parts) error {
-	st := store.New(p.DB.DB)
+	st := store.New(p.DB)
 	in, err := inbox.New(inbox.Config{
 		Group: "directory", Topics: []string{cfg.Topic}, DB: p.DB.DB, Gaps: inbox.Newest, MaxBatch: maxBatch,
 		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,

@@ -31,7 +31,7 @@ const (
 // Common is what every service is told. A service's own Config embeds it and adds fields with kong's tags.
 type Common struct {
 	Bus       string           `help:"Address of the bus: kafka://host:port or redis://host:port (default ${default})." default:"${bus}" placeholder:"URL"`
-	DB        string           `name:"db" help:"Database of this service: the path of a SQLite file, made if missing. The default is one below ${data}/, by the address of the bus." placeholder:"DSN"`
+	DB        string           `name:"db" help:"Database of this service: the path of a SQLite file, made if missing, or postgres://user@host:5432/database, where the service keeps to a schema of its own, named like it and made if missing (?schema=NAME for another). The password for Postgres comes from $$TIDINGS_DB_PASSWORD, $$PGPASSWORD, ?password.file=PATH or ~/.pgpass, never in the URL. The default is a file below ${data}/, by the address of the bus." placeholder:"DSN"`
 	Listen    string           `help:"Where gRPC is served (default ${default})." default:"${listen}" placeholder:"HOST:PORT"`
 	Topic     string           `help:"Topic of users' events." default:"${topic}"`
 	LogFormat string           `help:"Format of the log, which goes to standard error: text or json." enum:"text,json" default:"text"`

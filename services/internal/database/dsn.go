@@ -5,8 +5,21 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
+
+// isPostgres reports whether dsn names a Postgres server.
+func isPostgres(dsn string) bool {
+	scheme, _, isURL := cutScheme(dsn)
+	return isURL && (scheme == "postgres" || scheme == "postgresql")
+}
+
+// keyValue is how the other form of a Postgres address begins. It is refused: a file could be called like that, and
+// would be made.
+var keyValue = regexp.MustCompile(`^\s*(host|hostaddr|port|dbname|database|user|password|service|sslmode)\s*=`)
+
+func isKeyValue(dsn string) bool { return keyValue.MatchString(dsn) }
 
 // parseDSN returns the path of the SQLite file that dsn names. Its errors never repeat a dsn that may hold a
 // password.
@@ -14,17 +27,17 @@ func parseDSN(dsn string) (path string, err error) {
 	scheme, rest, isURL := cutScheme(dsn)
 	switch {
 	case dsn == "":
-		return "", errors.New("no database is named; pass the path of a file with --db")
+		return "", errors.New("no database is named; pass the path of a file with --db, or postgres://user@host/database")
+	case isKeyValue(dsn):
+		return "", errors.New("this reads like a Postgres connection string of key=value pairs; pass a URL: --db postgres://user@host:5432/database")
 	case dsn == ":memory:" || isURL && strings.HasPrefix(rest, ":memory:"):
 		return "", fmt.Errorf("%s would be lost at every stop, and each connection would have its own; pass the path of a file", dsn)
 	case !isURL:
 		return checkPath(dsn)
 	case scheme == "sqlite" || scheme == "file":
 		return pathOfURL(dsn, rest)
-	case scheme == "postgres" || scheme == "postgresql":
-		return "", fmt.Errorf("%w: a Postgres address was given; pass the path of a SQLite file with --db", ErrUnsupported)
 	default:
-		return "", fmt.Errorf("%w: unknown scheme %q; pass the path of a SQLite file with --db", ErrUnsupported, scheme)
+		return "", fmt.Errorf("%w: unknown scheme %q; pass the path of a SQLite file with --db, or postgres://user@host/database", ErrUnsupported, scheme)
 	}
 }
 

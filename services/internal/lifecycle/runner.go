@@ -186,7 +186,7 @@ func (r *Runner) warn(ctx context.Context, p *Parts, promised promise) {
 }
 
 func (r *Runner) openDatabase(ctx context.Context, p *Parts) (err error) {
-	if p.DB, err = database.Open(ctx, r.spec.Config.DB, p.Log); err != nil {
+	if p.DB, err = database.Open(ctx, r.spec.Config.DB, p.Log, database.ForService(r.spec.Name)); err != nil {
 		return err
 	}
 	return p.DB.Migrate(ctx, r.spec.Migrations)

@@ -6,7 +6,6 @@ package servicetest
 import (
 	"context"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -34,11 +33,11 @@ func Over(rec *bustest.Recorder) lifecycle.OpenBus {
 	}
 }
 
-// Common is for a service on a free port, with a database in a folder of the test's.
+// Common is for a service on a free port, with a database of the test's own.
 func Common(t testing.TB, name string) config.Common {
 	t.Helper()
 	return config.Common{
-		Bus: "recorder://memory", DB: filepath.Join(t.TempDir(), name+".db"), Listen: "127.0.0.1:0", Topic: Topic,
+		Bus: "recorder://memory", DB: DSN(t, name), Listen: "127.0.0.1:0", Topic: Topic,
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/tidings-dev/tidings/bus"
@@ -24,7 +23,9 @@ import (
 	"github.com/tidings-dev/tidings/services/users/service"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servicetest.Main(m) }
+
+func TestThisHoldsOnPostgresToo(t *testing.T) { servicetest.NeedsPostgres(t) }
 
 // running is the users service over loopback, and clients of it.
 type running struct {

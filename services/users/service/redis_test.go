@@ -104,6 +104,7 @@ func TestOnRedisAnOwnerTellsThatNothingHasHappenedYet(t *testing.T) {
 // Nobody can be asked how a bus without a log is, so that it takes nothing is what is noticed: also by an owner that has
 // nothing to send, which repeats its last number.
 func TestAWriteIsAnsweredAndTheBusTurnsWhileRedisIsAway(t *testing.T) {
+	servicetest.SQLiteOnly(t, "it is about the bus, and takes its time")
 	t.Parallel() // it waits until the bus has taken nothing for long enough
 	cfg := newConfig(t)
 	cfg.Bus = "redis://127.0.0.1:1/0"

@@ -67,7 +67,7 @@ func build(ctx context.Context, cfg Config, p *lifecycle.Parts) error {
 	if err != nil {
 		return err
 	}
-	st, err := store.New(ctx, store.Config{DB: p.DB.DB, Outbox: ob, Topic: cfg.Topic})
+	st, err := store.New(ctx, store.Config{DB: p.DB, Outbox: ob, Topic: cfg.Topic})
 	if err != nil {
 		return err
 	}

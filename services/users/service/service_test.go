@@ -194,6 +194,7 @@ func TestWritersOfAllKindsLeaveHistoriesWithoutGaps(t *testing.T) {
 }
 
 func TestLosingTheBrokerTurnsOnlyTheHealthOfTheBus(t *testing.T) {
+	servicetest.SQLiteOnly(t, "it is about the bus, and takes its time")
 	rec := bustest.NewRecorder()
 	r := start(t, newConfig(t), servicetest.Over(rec))
 	r.health(map[string]bool{"": true, "users.v1.UserService": true, "bus": true})

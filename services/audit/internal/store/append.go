@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tidings-dev/tidings/services/internal/database"
 	"github.com/tidings-dev/tidings/services/internal/times"
 )
 
@@ -25,7 +26,7 @@ func (s *Store) Append(ctx context.Context, tx Tx, events []Event) error {
 	}
 	added, err := s.insert.Exec(ctx, tx, args)
 	if err == nil && added > 0 {
-		_, err = tx.ExecContext(ctx, `UPDATE totals SET events = events + $1`, added)
+		_, err = tx.ExecContext(ctx, s.count, added)
 	}
 	if err != nil {
 		return fmt.Errorf("store: append %d events: %w", len(events), err)
@@ -61,7 +62,8 @@ func (s *Store) rows(events []*Event) ([]any, error) {
 		if data == nil {
 			data = []byte{} // nil would be NULL
 		}
-		args = append(args, e.UserID, int64(e.Version), e.Source, e.EventID, e.Type, times.ToNanos(e.Time), e.DataType, data, extensions)
+		args = append(args, database.Text(e.UserID), int64(e.Version), database.Text(e.Source), database.Text(e.EventID),
+			database.Text(e.Type), times.ToNanos(e.Time), database.Text(e.DataType), data, extensions)
 	}
 	return args, nil
 }

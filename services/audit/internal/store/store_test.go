@@ -10,14 +10,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"github.com/tidings-dev/tidings/services/audit/internal/store"
 	"github.com/tidings-dev/tidings/services/internal/database"
 	"github.com/tidings-dev/tidings/services/internal/servicetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servicetest.Main(m) }
+
+func TestThisHoldsOnPostgresToo(t *testing.T) { servicetest.NeedsPostgres(t) }
 
 // fixture is a store in a database of its own.
 type fixture struct {
@@ -29,7 +30,7 @@ type fixture struct {
 func open(t testing.TB) *fixture {
 	t.Helper()
 	db := servicetest.Database(t, "audit", store.Migrations)
-	return &fixture{store.New(db.DB), t, db}
+	return &fixture{store.New(db), t, db}
 }
 
 // add appends events in one transaction.

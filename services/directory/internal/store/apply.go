@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/tidings-dev/tidings/services/internal/database"
 	"github.com/tidings-dev/tidings/services/internal/rows"
 	"github.com/tidings-dev/tidings/services/internal/times"
 )
@@ -17,7 +19,6 @@ import (
 type Tx interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // segmentPeople is how many people's terms share a segment of the index. More makes writing slower and searching
@@ -32,21 +33,45 @@ type statements struct {
 	addTerms    rows.Statement
 	removeTerms rows.Statement
 	segments    rows.Statement
+	number      string // gives out $1 numbers
 }
 
 // newStatements writes out the texts, once for a store.
-func newStatements() statements {
+func newStatements(d database.Dialect) statements {
 	return statements{
-		known: rows.New(1, `SELECT id, no, version, deleted, terms FROM people WHERE id IN (`, `)`),
+		// Rows are locked in the order of ids, by whoever changes them: so nobody waits in a circle.
+		known: rows.New(1, `SELECT id, no, version, deleted, terms FROM people WHERE id IN (`, `) ORDER BY id`+d.ForUpdate()),
 		people: rows.New(9, `INSERT INTO people (no, id, version, deleted, email, name, create_time, update_time, terms) VALUES `,
 			` ON CONFLICT (id) DO UPDATE SET version = excluded.version, deleted = excluded.deleted, email = excluded.email,
-			name = excluded.name, create_time = excluded.create_time, update_time = excluded.update_time, terms = excluded.terms`),
+			name = excluded.name, create_time = excluded.create_time, update_time = excluded.update_time, terms = excluded.terms
+			WHERE people.no = excluded.no`),
 		addTerms:    rows.New(3, `INSERT INTO terms (segment, term, person) VALUES `, ` ON CONFLICT DO NOTHING`),
-		removeTerms: rows.New(3, `DELETE FROM terms WHERE (segment, term, person) IN (VALUES `, `)`),
+		removeTerms: rows.New(3, `DELETE FROM terms WHERE (segment, term, person) IN (VALUES `+typedRow[d], `)`),
 		segments: rows.New(2, `INSERT INTO segments (segment, people) VALUES `,
 			` ON CONFLICT (segment) DO UPDATE SET people = segments.people + excluded.people`),
+		number: number[d],
 	}
 }
+
+// typedRow begins a list of rows of the index with one that no row is equal to, from which Postgres learns the types;
+// without it, every parameter would be a text.
+var typedRow = map[database.Dialect]string{
+	database.Postgres: `(CAST(NULL AS BIGINT), CAST(NULL AS TEXT), CAST(NULL AS BIGINT)), `,
+}
+
+// number gives out $1 numbers and answers with the last of them; with each of them where others may take some in between.
+var number = map[database.Dialect]string{
+	database.SQLite:   `UPDATE numbering SET last = last + $1 RETURNING last`,
+	database.Postgres: `SELECT nextval('numbering') FROM generate_series(1, $1)`,
+}
+
+// conflict is the error of a change that met another of the same person at the same moment, on another replica: the
+// positions and marks of the inbox keep that from happening, but for somebody who has come to be known meanwhile. It is
+// told as the database tells of such things, so that the transaction is taken back and run again.
+type conflict struct{ error }
+
+// SQLState returns the code of a serialization failure.
+func (conflict) SQLState() string { return "40001" }
 
 // Apply makes people what they are in the list, inside the caller's transaction. One who stands in it more than once
 // becomes the last of them; one of whom a later version is stored already is left alone. Nothing is asked of one
@@ -92,7 +117,9 @@ type change struct {
 func lastOfEach(people []Person) []change {
 	order := make([]change, len(people))
 	for i := range people {
-		order[i].Person = &people[i]
+		p := people[i]
+		p.ID, p.Email, p.Name = database.Text(p.ID), database.Text(p.Email), database.Text(p.Name)
+		order[i].Person = &p
 	}
 	slices.SortStableFunc(order, func(x, y change) int { return strings.Compare(x.ID, y.ID) })
 	last := order[:0]
@@ -130,7 +157,7 @@ func (a *apply) readKnown(ctx context.Context) error {
 	return err
 }
 
-// number gives each new person the next number.
+// number gives each new person a number, later ones higher ones.
 func (a *apply) number(ctx context.Context) error {
 	fresh := 0
 	for i := range a.changes {
@@ -138,21 +165,43 @@ func (a *apply) number(ctx context.Context) error {
 			fresh++
 		}
 	}
-	if fresh == 0 {
-		return nil
-	}
-	var last int64
-	if err := a.tx.QueryRowContext(ctx, `UPDATE numbering SET last = last + $1 RETURNING last`, fresh).Scan(&last); err != nil {
+	numbers, err := a.takeNumbers(ctx, fresh)
+	if err != nil {
 		return err
 	}
-	next := last - int64(fresh) + 1
 	for i := range a.changes {
 		if c := &a.changes[i]; c.no == 0 {
-			c.no, c.wasDeleted = next, true // as if gone before: then the counts add up
-			next++
+			c.no, c.wasDeleted = numbers[0], true // as if gone before: then the counts add up
+			numbers = numbers[1:]
 		}
 	}
 	return nil
+}
+
+// takeNumbers returns n numbers that nobody else gets, in their order.
+func (a *apply) takeNumbers(ctx context.Context, n int) (numbers []int64, err error) {
+	if n == 0 {
+		return nil, nil
+	}
+	rows, err := a.tx.QueryContext(ctx, a.many.number, n)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var no int64
+	for rows.Next() {
+		if err := rows.Scan(&no); err != nil {
+			return nil, err
+		}
+		numbers = append(numbers, no)
+	}
+	if a.db.Dialect == database.SQLite { // the last of n in a row
+		numbers = numbers[:0]
+		for first := no - int64(n) + 1; first <= no; first++ {
+			numbers = append(numbers, first)
+		}
+	}
+	return numbers, rows.Err()
 }
 
 // storePeople writes the rows of the people, and notes who has come and who has gone in which segment. Nothing that
@@ -176,7 +225,10 @@ func (a *apply) storePeople(ctx context.Context) error {
 			a.count[segmentOf(c.no)]--
 		}
 	}
-	_, err := a.many.people.Exec(ctx, a.tx, args)
+	stored, err := a.many.people.Exec(ctx, a.tx, args)
+	if err == nil && stored != int64(len(a.changes)) {
+		err = conflict{errors.New("somebody new was stored by another replica at the same moment")}
+	}
 	return err
 }
 

@@ -1,4 +1,7 @@
 package store
 
-// Candidates is what a search asks.
-const Candidates = candidates
+// Candidates is what a search asks, and HoldersOf what a look-up of an address does, on either database.
+var (
+	Candidates = candidates
+	HoldersOf  = holders
+)

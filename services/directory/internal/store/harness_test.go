@@ -7,14 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/tidings-dev/tidings/services/directory/internal/store"
 	"github.com/tidings-dev/tidings/services/internal/database"
 	"github.com/tidings-dev/tidings/services/internal/servicetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servicetest.Main(m) }
+
+func TestThisHoldsOnPostgresToo(t *testing.T) { servicetest.NeedsPostgres(t) }
 
 // fixture is a store in a database of its own.
 type fixture struct {
@@ -26,7 +26,7 @@ type fixture struct {
 func open(t testing.TB) *fixture {
 	t.Helper()
 	db := servicetest.Database(t, "directory", store.Migrations)
-	return &fixture{store.New(db.DB), t, db}
+	return &fixture{store.New(db), t, db}
 }
 
 // apply applies people in one transaction, and wants what is stored to be consistent.
@@ -51,8 +51,8 @@ func (f *fixture) check() {
 	f.t.Helper()
 	var rows, listed, live int64
 	err := f.db.QueryRowContext(f.t.Context(), `SELECT (SELECT COUNT(*) FROM terms),
-		(SELECT COALESCE(SUM(length(terms) - length(replace(terms, char(10), '')) + 1), 0) FROM people WHERE terms <> ''),
-		(SELECT COUNT(*) FROM people WHERE deleted = 0)`).Scan(&rows, &listed, &live)
+		(SELECT COALESCE(SUM(length(terms) - length(replace(terms, $1, '')) + 1), 0) FROM people WHERE terms <> ''),
+		(SELECT COUNT(*) FROM people WHERE NOT deleted)`, "\n").Scan(&rows, &listed, &live)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/tidings-dev/tidings/services/internal/database"
 	"github.com/tidings-dev/tidings/services/internal/times"
 )
 
@@ -50,13 +51,25 @@ func (s *Store) Search(ctx context.Context, query string, after *Place, limit in
 	return found, nil
 }
 
-// candidates are the rows of the index that begin with a query, segment by segment. CROSS JOIN keeps SQLite to this
-// order, which is that of the answer; to other databases it is a join like others.
-const candidates = `SELECT ` + personColumns + `, p.terms, t.segment, t.term, t.person
-	FROM segments s CROSS JOIN terms t CROSS JOIN people p
-	WHERE t.segment = s.segment AND p.no = t.person AND t.term >= $1 AND t.term < $2
-	AND s.segment >= $3 AND (t.segment, t.term, t.person) > ($4, $5, $6)
-	ORDER BY s.segment, t.term, t.person LIMIT $7`
+// candidates are the rows of the index that begin with a query, segment by segment, which is the order of the answer.
+// SQLite is kept to this order of reading by CROSS JOIN. Postgres is by LATERAL: it asks one segment after the other for
+// no more rows than are wanted, until there are enough.
+var candidates = map[database.Dialect]string{
+	database.SQLite: `SELECT ` + personColumns + `, p.terms, t.segment, t.term, t.person
+		FROM segments s CROSS JOIN terms t CROSS JOIN people p
+		WHERE t.segment = s.segment AND p.no = t.person AND t.term >= $1 AND t.term < $2
+		AND s.segment >= $3 AND (t.segment, t.term, t.person) > ($4, $5, $6)
+		ORDER BY s.segment, t.term, t.person LIMIT $7`,
+	database.Postgres: `SELECT ` + personColumns + `, p.terms, t.segment, t.term, t.person
+		FROM segments s CROSS JOIN LATERAL (
+			SELECT i.segment, i.term, i.person FROM terms i
+			WHERE i.segment = s.segment AND i.term >= $1 AND i.term < $2
+			AND (i.segment, i.term, i.person) > ($4, $5, $6)
+			ORDER BY i.term, i.person LIMIT $7
+		) t JOIN people p ON p.no = t.person
+		WHERE s.segment >= $3
+		ORDER BY s.segment, t.term, t.person LIMIT $7`,
+}
 
 // eachCandidate calls fn for the next rows of the index, at most limit, with the person and all their terms.
 func (s *Store) eachCandidate(ctx context.Context, q prefix, from Place, limit int, fn func(m Match, terms string)) error {
@@ -68,7 +81,7 @@ func (s *Store) eachCandidate(ctx context.Context, q prefix, from Place, limit i
 			fn(m, terms)
 		}
 		return true, err
-	}, candidates, q.low, q.high, from.Segment, from.Segment, from.Term, from.Person, limit)
+	}, candidates[s.db.Dialect], q.low, q.high, from.Segment, from.Segment, from.Term, from.Person, limit)
 }
 
 // prefix is what a search looks for: the folded query, and the range of terms that begin with it.
@@ -111,13 +124,11 @@ func (s *Store) CountMatches(ctx context.Context, query string, limit int) (int6
 		found, err := s.Search(ctx, query, nil, limit)
 		return int64(len(found)), err
 	}
-	const text = `SELECT COUNT(*) FROM (SELECT DISTINCT t.person FROM segments s CROSS JOIN terms t
-		WHERE t.segment = s.segment AND t.term >= $1 AND t.term < $2 LIMIT $3) found`
-	var n int64
-	if err := s.db.QueryRowContext(ctx, text, q.low, q.high, limit).Scan(&n); err != nil {
+	_, matches, err := s.countSegments(ctx, &q, int64(limit))
+	if err != nil {
 		return 0, fmt.Errorf("store: count matches: %w", err)
 	}
-	return n, nil
+	return min(matches, int64(limit)), nil
 }
 
 // enoughToEstimate is how many matches EstimateMatches counts before it concludes from them.
@@ -127,15 +138,7 @@ const enoughToEstimate = 10_000
 // alike.
 func (s *Store) EstimateMatches(ctx context.Context, query string) (int64, error) {
 	q := newPrefix(query)
-	const text = `SELECT s.people, (SELECT COUNT(DISTINCT t.person) FROM terms t
-		WHERE t.segment = s.segment AND t.term >= $1 AND t.term < $2) FROM segments s ORDER BY s.segment`
-	var people, matches int64
-	err := s.eachRow(ctx, func(rows *sql.Rows) (bool, error) {
-		var p, m int64
-		err := rows.Scan(&p, &m)
-		people, matches = people+p, matches+m
-		return matches < enoughToEstimate, err
-	}, text, q.low, q.high)
+	people, matches, err := s.countSegments(ctx, &q, enoughToEstimate)
 	if err != nil {
 		return 0, fmt.Errorf("store: estimate matches: %w", err)
 	}
@@ -144,6 +147,32 @@ func (s *Store) EstimateMatches(ctx context.Context, query string) (int64, error
 		return matches, err
 	}
 	return int64(float64(matches) * float64(all) / float64(people)), nil
+}
+
+// countSegments counts matches, one segment after the other, each person once, until it has enough; and how many people
+// there are in these segments.
+func (s *Store) countSegments(ctx context.Context, q *prefix, enough int64) (people, matches int64, err error) {
+	const text = `SELECT s.segment, s.people, (SELECT COUNT(DISTINCT t.person) FROM terms t
+		WHERE t.segment = s.segment AND t.term >= $1 AND t.term < $2)
+		FROM segments s WHERE s.segment > $3 ORDER BY s.segment LIMIT $4`
+	// Postgres computes all that was asked for, also what is not read any more: so it is asked for two segments, for
+	// four, and so on.
+	last := int64(-1)
+	for ask, more := 2, true; more && matches < enough; ask *= 2 {
+		got := 0
+		err = s.eachRow(ctx, func(rows *sql.Rows) (bool, error) {
+			got++
+			var p, m int64
+			err := rows.Scan(&last, &p, &m)
+			people, matches = people+p, matches+m
+			return matches < enough, err
+		}, text, q.low, q.high, last, ask)
+		if err != nil {
+			return 0, 0, err
+		}
+		more = got == ask
+	}
+	return people, matches, nil
 }
 
 // Holder is where a holder of an address stands among the others: the latest update first.
@@ -160,13 +189,22 @@ func (h Holder) before(other Holder) bool {
 	return h.Updated > other.Updated || h.Updated == other.Updated && h.ID > other.ID
 }
 
+// holders are the people found by one whole term, in the order of the answer. OFFSET 0 has Postgres ask one segment after
+// the other, where it may think of reading the whole index.
+var holders = map[database.Dialect]string{
+	database.SQLite: `SELECT ` + personColumns + ` FROM segments s CROSS JOIN terms t CROSS JOIN people p
+		WHERE t.segment = s.segment AND p.no = t.person AND t.term = $1
+		ORDER BY COALESCE(p.update_time, 0) DESC, p.id DESC`,
+	database.Postgres: `SELECT ` + personColumns + ` FROM segments s CROSS JOIN LATERAL (
+			SELECT i.person FROM terms i WHERE i.segment = s.segment AND i.term = $1 OFFSET 0
+		) t JOIN people p ON p.no = t.person
+		ORDER BY COALESCE(p.update_time, 0) DESC, p.id DESC`,
+}
+
 // Holders returns at most limit people who hold an address, the latest update first, from behind after on, and how
 // many there are in all, counted up to countLimit. There are rarely two: it reads all of them each time.
 func (s *Store) Holders(ctx context.Context, email string, after *Holder, limit, countLimit int) (found []Person, total int64, err error) {
-	const text = `SELECT ` + personColumns + ` FROM segments s CROSS JOIN terms t CROSS JOIN people p
-		WHERE t.segment = s.segment AND p.no = t.person AND t.term = $1
-		ORDER BY COALESCE(p.update_time, 0) DESC, p.id DESC`
-	want := foldEmail(email)
+	want := foldEmail(database.Text(email))
 	err = s.eachRow(ctx, func(rows *sql.Rows) (bool, error) {
 		p, err := scanPerson(rows)
 		if err != nil || foldEmail(p.Email) != want {
@@ -177,7 +215,7 @@ func (s *Store) Holders(ctx context.Context, email string, after *Holder, limit,
 			found = append(found, p)
 		}
 		return total < int64(countLimit) || len(found) < limit, nil
-	}, text, cut(Fold(email)))
+	}, holders[s.db.Dialect], cut(Fold(database.Text(email))))
 	if err != nil {
 		return nil, 0, fmt.Errorf("store: holders: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tidings-dev/tidings/services/internal/database"
 	"github.com/tidings-dev/tidings/services/internal/times"
 )
 
@@ -33,16 +34,16 @@ type Person struct {
 
 // Store is the directory's database. It is safe for concurrent use.
 type Store struct {
-	db   *sql.DB
+	db   *database.DB
 	many statements
 }
 
 // New makes a store of a database that has been migrated.
-func New(db *sql.DB) *Store { return &Store{db: db, many: newStatements()} }
+func New(db *database.DB) *Store { return &Store{db: db, many: newStatements(db.Dialect)} }
 
 // Get returns the person with this id as of the newest version applied, deleted ones included, or [ErrNotFound].
 func (s *Store) Get(ctx context.Context, id string) (Person, error) {
-	row := s.db.QueryRowContext(ctx, `SELECT `+personColumns+` FROM people p WHERE p.id = $1`, id)
+	row := s.db.QueryRowContext(ctx, `SELECT `+personColumns+` FROM people p WHERE p.id = $1`, database.Text(id))
 	p, err := scanPerson(row)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -57,7 +58,7 @@ func (s *Store) Get(ctx context.Context, id string) (Person, error) {
 // nothing to speak of.
 func (s *Store) Count(ctx context.Context) (int64, error) {
 	var n int64
-	err := s.db.QueryRowContext(ctx, `SELECT COALESCE(SUM(people), 0) FROM segments`).Scan(&n)
+	err := s.db.QueryRowContext(ctx, `SELECT CAST(COALESCE(SUM(people), 0) AS BIGINT) FROM segments`).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("store: count: %w", err)
 	}

@@ -25,6 +25,16 @@
 //	500  a fault of ours, which the log tells
 //	503  the database can't commit just now; Retry-After says when to try again
 //
+// A 503 says that nothing was stored, unless it has "outcome": "unknown". That one comes on Postgres alone, when the
+// connection breaks between COMMIT and its answer, and nothing could be found out for some seconds after: the write may
+// have been stored. Sending it again makes nothing twice, and tells:
+//
+//   - POST answers 201 if the first was not stored, and 409 if it was. The 503's Location is that of the user that the
+//     first was to make: a 409 with the same one is about one's own user, with another one about somebody else's.
+//   - PATCH without If-Match may undo what others have changed in between. With it, 412 says that somebody has changed
+//     the user since: oneself or another, which reading it shows. With 200 it is made now.
+//   - DELETE answers 204 either way.
+//
 // What is no HTTP, breaks off in its header, or has one of over 256 KiB, is refused by net/http itself, in plain text.
 // There are no accounts here and no TLS: whoever reaches the door may write, so it listens on loopback by default.
 package door

@@ -7,10 +7,11 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-	"go.uber.org/goleak"
+
+	"github.com/tidings-dev/tidings/services/internal/servicetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servicetest.Main(m) }
 
 func TestPostAnswersTheUserWithLocationAndETag(t *testing.T) {
 	c := open(t)

@@ -36,7 +36,7 @@ func openDatabase(t testing.TB) (*store.Store, *database.DB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.New(t.Context(), store.Config{DB: db.DB, Outbox: ob, Topic: "user_activity"})
+	st, err := store.New(t.Context(), store.Config{DB: db, Outbox: ob, Topic: "user_activity"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,8 @@ const retryAfter = "1"
 type problem struct {
 	problems.Problem
 	Errors []fault `json:"errors,omitempty"`
+	// Outcome is "unknown" where the write may have been stored; else it was not, and there is none.
+	Outcome string `json:"outcome,omitempty"`
 
 	header map[string]string
 	cause  error // for the log; the client doesn't hear of it
@@ -83,15 +85,27 @@ func (p *problem) send(w http.ResponseWriter) {
 	_, _ = w.Write(body) // a client that is gone can't be told
 }
 
+// unknownOutcome answers a write that may have been stored. Location is where the user is, and where it would be if it was
+// created: by that, who sends the POST again knows its own user from another's in the 409.
+func unknownOutcome(err *store.UnknownError) *problem {
+	p := newProblem(http.StatusServiceUnavailable, "the connection to the database broke while it committed: whether this was stored "+
+		"is not known. Send it again: a POST that was stored answers 409 with this Location, a PATCH with If-Match 412, a DELETE 204")
+	p.Outcome = "unknown"
+	return p.with("Retry-After", retryAfter).with("Location", location(err.ID)).because(err)
+}
+
 // problemOf says what a request whose handling failed with err is answered. An error that nobody has thought of is a
 // fault of ours, and its text may tell what is no client's business.
 func problemOf(err error) *problem {
 	var p *problem
 	var inUse *store.InUseError
 	var precondition *store.PreconditionError
+	var unknown *store.UnknownError
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.As(err, &unknown):
+		return unknownOutcome(unknown)
 	case errors.As(err, &inUse):
 		p = badFields([]fault{{"email", "is in use by the user that Location names"}})
 		p.Problem.WithTitle(http.StatusText(http.StatusConflict)).WithStatus(http.StatusConflict)

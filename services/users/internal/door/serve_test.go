@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/services/internal/database"
+	"github.com/tidings-dev/tidings/services/internal/servicetest"
 	"github.com/tidings-dev/tidings/services/users/internal/store"
 )
 
@@ -165,6 +166,7 @@ func TestAFaultOfOursIsToldToTheLogOnly(t *testing.T) {
 }
 
 func TestADatabaseThatCannotCommitIsUnavailable(t *testing.T) {
+	servicetest.SQLiteOnly(t, "nothing locks the whole of a Postgres")
 	users, db := openDatabase(t)
 	c := serve(t, users, nil)
 	path := c.created("grace@example.org", "Grace")

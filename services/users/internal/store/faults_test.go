@@ -11,6 +11,7 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/outbox"
 	"github.com/tidings-dev/tidings/services/internal/database"
+	"github.com/tidings-dev/tidings/services/internal/servicetest"
 	"github.com/tidings-dev/tidings/services/users/internal/store"
 )
 
@@ -36,6 +37,7 @@ func unavailable(err error) bool {
 }
 
 func TestOnAFullDiskWhatWasAnsweredIsStoredAndNothingElse(t *testing.T) {
+	servicetest.SQLiteOnly(t, "its size can be bounded")
 	f := open(t, nil)
 	var pages int
 	if err := f.db.QueryRow(`PRAGMA page_count`).Scan(&pages); err != nil {
@@ -83,6 +85,7 @@ func TestOnAFullDiskWhatWasAnsweredIsStoredAndNothingElse(t *testing.T) {
 }
 
 func TestALockedDatabaseRefusesWritesAndAnswersReads(t *testing.T) {
+	servicetest.SQLiteOnly(t, "nothing locks the whole of a Postgres")
 	f := open(t, nil)
 	u := f.created("ada@example.org", "Ada")
 	f.onEveryConnection(`PRAGMA busy_timeout = 20`)
@@ -138,11 +141,13 @@ func TestAWriteThatNobodyWaitsForIsNotBegun(t *testing.T) {
 }
 
 func TestNewSaysWhenTheTablesAreMissing(t *testing.T) {
-	f := open(t, nil)
-	if _, err := f.db.Exec(`DROP TABLE users`); err != nil {
+	dsn := servicetest.DSN(t, "users")
+	db := servicetest.OpenDatabase(t, dsn, "users")
+	ob, err := outbox.New(t.Context(), db.DB)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.New(t.Context(), store.Config{DB: f.db.DB, Outbox: f.outbox, Topic: topic}); err == nil || !strings.Contains(err.Error(), "users") {
+	if _, err := store.New(t.Context(), store.Config{DB: db, Outbox: ob, Topic: topic}); err == nil || !strings.Contains(err.Error(), "users") {
 		t.Errorf("New answers %v", err)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/bustest"
 	"github.com/tidings-dev/tidings/bus/outbox"
@@ -15,7 +13,9 @@ import (
 	"github.com/tidings-dev/tidings/services/users/internal/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servicetest.Main(m) }
+
+func TestThisHoldsOnPostgresToo(t *testing.T) { servicetest.NeedsPostgres(t) }
 
 const topic = "user_activity"
 
@@ -30,12 +30,21 @@ type fixture struct {
 // open makes a store; set may change its Config.
 func open(t testing.TB, set func(*store.Config)) *fixture {
 	t.Helper()
-	db := servicetest.Database(t, "users", store.Migrations)
+	return openOn(t, servicetest.DSN(t, "users"), set)
+}
+
+// openOn is open on a database that others may have open too.
+func openOn(t testing.TB, dsn string, set func(*store.Config)) *fixture {
+	t.Helper()
+	db := servicetest.OpenDatabase(t, dsn, "users")
+	if err := db.Migrate(t.Context(), store.Migrations); err != nil {
+		t.Fatal(err)
+	}
 	ob, err := outbox.New(t.Context(), db.DB)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := store.Config{DB: db.DB, Outbox: ob, Topic: topic}
+	cfg := store.Config{DB: db, Outbox: ob, Topic: topic}
 	if set != nil {
 		set(&cfg)
 	}

@@ -10,7 +10,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/outbox"
+	"github.com/tidings-dev/tidings/services/internal/database"
 )
 
 // Migrations makes the tables: goose's files, under migrations/<dialect>.
@@ -20,7 +22,7 @@ var Migrations embed.FS
 
 // Config says what a Store works with. DB, Outbox and Topic must be set.
 type Config struct {
-	DB     *sql.DB        // migrated by [Migrations]
+	DB     *database.DB   // migrated by [Migrations]
 	Outbox *outbox.Outbox // of DB
 	Topic  string         // of the events
 	// Now is the clock; nil is time.Now.
@@ -29,12 +31,14 @@ type Config struct {
 	NewID func() (uuid.UUID, error)
 }
 
-// Store keeps users. It is safe for concurrent use. Its writes block until they are committed or refused: a few
-// milliseconds, as long as the database can be written to. Their errors wrap outbox.ErrNotCommitted, or are such as
-// database.IsUnavailable knows, where the same write may succeed later.
+// Store keeps users. It is safe for concurrent use, also by replicas that share a Postgres. Its writes block until they
+// are committed or refused: a few milliseconds, as long as the database can be written to, and a few seconds where the
+// connection breaks at the commit. Their errors wrap outbox.ErrNotCommitted, or are such as database.IsUnavailable knows,
+// where the same write was not stored and may succeed later; an [*UnknownError] is one that may have been stored.
 type Store struct {
-	cfg Config
-	get *sql.Stmt
+	cfg    Config
+	get    *sql.Stmt
+	locked string // selectUser, for who changes the user
 }
 
 // New makes a store. It asks the database nothing but whether its statements can be run.
@@ -49,7 +53,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: prepare: %w", err)
 	}
-	return &Store{cfg: cfg, get: get}, nil
+	return &Store{cfg: cfg, get: get, locked: selectUser + cfg.DB.Dialect.ForUpdate()}, nil
 }
 
 // now is the clock in the unit of the tables, so that events say what rows say.
@@ -61,7 +65,7 @@ const (
 	columns    = `id, email, name, version, create_time, update_time, delete_time`
 	selectUser = `SELECT ` + columns + ` FROM users WHERE id = $1`
 	insertUser = `INSERT INTO users (id, email, email_fold, name, version, create_time, update_time)
-		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (email_fold) WHERE email_fold IS NOT NULL DO NOTHING`
+		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`
 	updateUser   = `UPDATE users SET email = $1, email_fold = $2, name = $3, version = $4, update_time = $5 WHERE id = $6`
 	deleteUser   = `UPDATE users SET email = NULL, email_fold = NULL, name = NULL, version = $1, update_time = $2, delete_time = $3 WHERE id = $4`
 	selectHolder = `SELECT id FROM users WHERE email_fold = $1`
@@ -82,18 +86,8 @@ func (s *Store) Create(ctx context.Context, email, name string) (User, error) {
 	if err != nil {
 		return User{}, fmt.Errorf("store: create: %w", err)
 	}
-	fold := Fold(email)
-	err = s.cfg.Outbox.InTx(ctx, func(ctx context.Context, tx outbox.Tx) error {
-		res, err := tx.ExecContext(ctx, insertUser, u.ID, u.Email, fold, u.Name, u.Version, u.CreateTime.UnixMicro(), u.UpdateTime.UnixMicro())
-		if err != nil {
-			return fmt.Errorf("store: create: %w", err)
-		}
-		if n, err := res.RowsAffected(); err != nil {
-			return fmt.Errorf("store: create: %w", err)
-		} else if n == 0 {
-			return refusal(ctx, tx, fold)
-		}
-		return s.cfg.Outbox.Add(ctx, tx, s.cfg.Topic, e)
+	err = s.write(ctx, u.ID, func(ctx context.Context, tx outbox.Tx, again bool) error {
+		return s.create(ctx, tx, u, e, again)
 	})
 	if err != nil {
 		return User{}, err
@@ -101,15 +95,43 @@ func (s *Store) Create(ctx context.Context, email, name string) (User, error) {
 	return u, nil
 }
 
+// create stores u with its event, unless a try before has stored both.
+func (s *Store) create(ctx context.Context, tx outbox.Tx, u User, e bus.Event, again bool) error {
+	fold := Fold(u.Email)
+	res, err := tx.ExecContext(ctx, insertUser, u.ID, u.Email, fold, u.Name, u.Version, u.CreateTime.UnixMicro(), u.UpdateTime.UnixMicro())
+	if err != nil {
+		return fmt.Errorf("store: create: %w", err)
+	}
+	if n, err := res.RowsAffected(); err != nil {
+		return fmt.Errorf("store: create: %w", err)
+	} else if n == 1 {
+		return s.cfg.Outbox.Add(ctx, tx, s.cfg.Topic, e)
+	}
+	switch _, err := scanUser(tx.QueryRowContext(ctx, selectUser, u.ID)); {
+	case err == nil && again: // nobody else could have taken the id, whatever has become of the user since
+		return nil
+	case err == nil:
+		return fmt.Errorf("store: create: there is a user %s already", u.ID)
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	return refusal(ctx, tx, fold)
+}
+
 // Update changes a user, and returns it as it is then, once that is committed; a change that changes nothing returns
 // it as it was. Errors: one that wraps [ErrNotFound], a [*PreconditionError], an [*InUseError], in this order.
 func (s *Store) Update(ctx context.Context, id string, c Change, when *Precondition) (User, error) {
-	var after User
-	err := s.cfg.Outbox.InTx(ctx, func(ctx context.Context, tx outbox.Tx) error {
-		before, err := scanUser(tx.QueryRowContext(ctx, selectUser, id))
+	var after, tried User // as it is in the end, and as a try that is in doubt was to make it
+	err := s.write(ctx, id, func(ctx context.Context, tx outbox.Tx, again bool) error {
+		before, err := scanUser(tx.QueryRowContext(ctx, s.locked, id))
 		switch {
 		case err != nil:
 			return err
+		case again && before == tried: // it was stored
+			after = tried
+			return nil
+		case again && before.Version > tried.Version: // perhaps it was, and was changed since
+			return errPassed
 		case before.Deleted():
 			return fmt.Errorf("store: user %s was deleted: %w", id, ErrNotFound)
 		case !when.allows(before.Version):
@@ -117,16 +139,24 @@ func (s *Store) Update(ctx context.Context, id string, c Change, when *Precondit
 		}
 		var mask []string
 		if after, mask = c.apply(before); len(mask) == 0 {
+			tried = after
 			return nil
 		}
 		after.Version, after.UpdateTime = before.Version+1, s.now()
+		tried = after
 		return s.update(ctx, tx, after, mask)
 	})
+	if errors.Is(err, errPassed) {
+		return User{}, &UnknownError{ID: id, Err: err}
+	}
 	if err != nil {
 		return User{}, err
 	}
 	return after, nil
 }
+
+// errPassed is the error of a second try that finds that others went on from where the first one may have been.
+var errPassed = errors.New("store: the user has been changed again since")
 
 // update stores u, which is at its new version already, with the event that tells what changed. The caller has read the
 // row in this transaction, and nobody else can have changed it since.
@@ -153,8 +183,9 @@ func (s *Store) update(ctx context.Context, tx outbox.Tx, u User, mask []string)
 // Precondition of the first time serves too, the version that the user had before. Errors: one that wraps
 // [ErrNotFound] if there never was such a user, a [*PreconditionError].
 func (s *Store) Delete(ctx context.Context, id string, when *Precondition) (version uint64, err error) {
-	err = s.cfg.Outbox.InTx(ctx, func(ctx context.Context, tx outbox.Tx) error {
-		u, err := scanUser(tx.QueryRowContext(ctx, selectUser, id))
+	// A second try finds the tombstone of the first, which is what a delete that is sent again finds too.
+	err = s.write(ctx, id, func(ctx context.Context, tx outbox.Tx, _ bool) error {
+		u, err := scanUser(tx.QueryRowContext(ctx, s.locked, id))
 		if err != nil {
 			return err
 		}
@@ -195,8 +226,8 @@ func refusal(ctx context.Context, tx outbox.Tx, fold string) error {
 	switch {
 	case err != nil:
 		return err
-	case id == "": // not on SQLite, where nobody else can have written meanwhile
-		return fmt.Errorf("store: create: the address was just given up: %w", outbox.ErrNotCommitted)
+	case id == "": // it was just given up; not on SQLite, where nobody else can have written meanwhile
+		return errAgain
 	}
 	return &InUseError{id}
 }
