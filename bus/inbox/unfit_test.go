@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 func TestWhatNotEveryDatabaseTakesIsParked(t *testing.T) {
 	in, l := newInbox(t, 1)
 	l.put(0, created(t, "a", 1, "A"))
+	var came []string
 	for _, change := range []func(*bus.Event){
 		func(e *bus.Event) { e.Key = "nul\x00" },
 		func(e *bus.Event) { e.Key = "nul\uFFFD" }, // fits, and is not the one above
@@ -27,6 +29,9 @@ func TestWhatNotEveryDatabaseTakesIsParked(t *testing.T) {
 		e := created(t, "b", 1, "")
 		change(&e)
 		l.put(0, e)
+		if unfit(&e) != nil {
+			came = append(came, string(e.AppendEnvelope(nil)))
+		}
 	}
 	l.put(0, updated(t, "a", 2, "AA"))
 	l.play(in, cut{0, 0, l.end(0)})
@@ -45,13 +50,9 @@ func TestWhatNotEveryDatabaseTakesIsParked(t *testing.T) {
 		if err := rows.Scan(&raw); err != nil {
 			t.Fatal(err)
 		}
-		e, err := bus.ParseEnvelope(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		kept = append(kept, e.Key)
+		kept = append(kept, string(raw))
 	}
-	if len(kept) != 8 || kept[0] != "nul\x00" || kept[6] != strings.Repeat("k", 1<<19) {
+	if !slices.Equal(kept, came) {
 		t.Errorf("the bytes were not kept as they came: %.99q", kept)
 	}
 	if err := in.handle(t.Context(), l.delivery(cut{0, 0, l.end(0)})); err != nil {

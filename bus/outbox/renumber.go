@@ -18,7 +18,9 @@ func (r *relay) dropNumbers(ctx context.Context) error {
 		return err
 	}
 	asked := time.Now()
-	err = r.w.InOwnTx(context.WithoutCancel(ctx), func(ctx context.Context, tx Tx) error {
+	ctx, cancel := r.bounded(context.WithoutCancel(ctx))
+	defer cancel()
+	err = r.w.InOwnTx(ctx, func(ctx context.Context, tx Tx) error {
 		return r.dropNumbersIn(ctx, tx, streams)
 	})
 	if errors.Is(err, errLost) {
@@ -62,7 +64,9 @@ WHERE EXISTS (SELECT 1 FROM tidings_outbox_seq)`
 
 // numberedUnsent reads which streams are unsettled.
 func (r *relay) numberedUnsent(ctx context.Context) (streams []streamKey, err error) {
-	rows, err := r.db.QueryContext(context.WithoutCancel(ctx), numberedQuery)
+	ctx, cancel := r.looking(ctx)
+	defer cancel()
+	rows, err := r.db.QueryContext(ctx, numberedQuery)
 	if err != nil {
 		return nil, fmt.Errorf("look for numbers of unsent events: %w", err)
 	}
