@@ -16,9 +16,13 @@ import (
 // nothing of it outlives a rollback.
 type attempt struct {
 	*Inbox
-	tx      Tx
-	careful bool // each event for itself, in a savepoint, parking those that can never be taken
-	now     time.Time
+	tx  Tx
+	now time.Time
+
+	sifting bool // a handler has failed: the events at fault are found and parked, see sieve
+	unnamed bool // and it has not said which event it was
+
+	retrying bool // what was parked is tried again
 
 	parts  []part // by range of the delivery
 	last   int    // the part of the last event, where the search for the next one begins
@@ -40,7 +44,14 @@ type attempt struct {
 	reactions []reaction
 	counts    counts
 	ignored   counts
-	applied   map[sourceKey]uint64 // see remember
+
+	barred map[lineKey]bool // keys whose later events are kept behind a parked one
+	lines  map[lineKey]bool // keys that have a parked event of before
+	failed int              // jobs that have failed
+	parked []parkedRow      // to be stored, or, of a retry, that have failed again
+	mended []parkedRow      // of a retry, that have succeeded
+	gone   []parkedRow      // of a retry, that a newer version has made up for
+	spell  spell            // what this attempt adds to the inbox's pace
 
 	missing    int64      // versions passed over, for the log
 	missedFrom *bus.Event // the first event that came after some
@@ -53,6 +64,7 @@ type item struct {
 	source int64
 	whole  bool // a key without a mark begins at version 1
 	apply  bool
+	late   bool // it fills a hole: later versions of its key were applied before
 }
 
 // job is an event to be applied.
@@ -60,7 +72,22 @@ type job struct {
 	ev     *bus.Event
 	h      *handlers // nil: no route takes it
 	source int64     // the number of ev.Source
+	late   bool      // see item
+	was    outcome
+	why    error // the handler's, where it has failed
+	row    int64 // the id of the parked row that it comes from; 0 where it is new
 }
+
+// outcome is what became of a job.
+type outcome int
+
+const (
+	jobOpen    outcome = iota // still to be tried
+	jobDone                   // its handlers have taken it
+	jobStrange                // no route takes its type
+	jobFailed                 // it is the event at fault
+	jobKept                   // it has to wait behind one of its key that has failed
+)
 
 // sourceKey names a history.
 type sourceKey struct {
@@ -90,8 +117,8 @@ func (a *attempt) deliver(ctx context.Context, d bus.Delivery) error {
 	return a.finish(ctx)
 }
 
-// take picks the events of the ranges that are taken. Records that are no events are parked. Pointers into events are kept until the end of the attempt, and no longer: the bus uses
-// the slice again.
+// take picks the events of the ranges that are taken. Records that are no events are parked. Pointers into events are kept
+// until the end of the attempt, and no longer: the bus uses the slice again.
 func (a *attempt) take(ctx context.Context, events []bus.Event) error {
 	a.items = make([]item, 0, len(events))
 	if err := a.learnSources(ctx, events); err != nil {
@@ -109,9 +136,7 @@ func (a *attempt) take(ctx context.Context, events []bus.Event) error {
 			continue
 		}
 		if why := unfit(e); why != nil {
-			if err := a.park(ctx, e, stateDead, why); err != nil {
-				return err
-			}
+			a.parkUnfit(e, why)
 			continue
 		}
 		if e.Source != name || name == "" {
@@ -189,23 +214,31 @@ func (a *attempt) line() {
 }
 
 func (a *attempt) job(it *item) job {
-	return job{ev: it.ev, h: a.handlersOf(it.ev), source: it.source}
+	return job{ev: it.ev, h: a.handlersOf(it.ev), source: it.source, late: it.late}
 }
 
 // finish applies what is to be done and writes down that it was: effects, reactions, marks, positions, counters.
 func (a *attempt) finish(ctx context.Context) error {
+	if err := a.readLines(ctx); err != nil {
+		return fmt.Errorf("parked events: %w", err)
+	}
 	if err := a.apply(ctx); err != nil {
 		return err
+	}
+	if err := a.settle(ctx); err != nil {
+		return fmt.Errorf("parked events: %w", err)
 	}
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
 	}{
+		{"parked events", a.storeParked},
 		{"queue", a.storeReactions},
 		{"waiting events", a.storeWaiting},
 		{"marks", a.storeMarks},
 		{"positions", a.storePositions},
 		{"numbers", a.storeStreams},
+		{"pace", a.storePace},
 		{"counters", a.storeCounts},
 	} {
 		if err := step.do(ctx); err != nil {
@@ -226,7 +259,8 @@ func (a *attempt) storeCounts(ctx context.Context) error {
 func (a *attempt) report(ctx context.Context) {
 	if a.missing > 0 {
 		a.log.WarnContext(ctx, "versions are missing", "versions", a.missing,
-			"source", a.missedFrom.Source, "key", a.missedFrom.Key, "before", a.missedFrom.Version)
+			"source", short8(a.missedFrom.Source), "key", short8(a.missedFrom.Key), "before", a.missedFrom.Version)
 	}
+	a.reportParked(ctx)
 	a.reportNumbers(ctx)
 }

@@ -167,7 +167,7 @@ func TestAReleaseThatFailsIsTriedAgain(t *testing.T) {
 	insertIt := routes[1].event
 	routes[1].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
 		if failures--; failures >= 0 {
-			return errTest
+			return errStore
 		}
 		return insertIt(ctx, tx, e)
 	}

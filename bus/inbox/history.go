@@ -100,7 +100,7 @@ func (a *attempt) siftEvery(ctx context.Context, m *mark, order []int32, h *hist
 		switch {
 		// It was given up, and comes all the same: better late than never.
 		case v <= m.new && h.hole(v) >= 0:
-			it.apply = true
+			it.apply, it.late = true, true
 			if err := a.fill(ctx, m.sourceKey, h, v); err != nil {
 				return err
 			}

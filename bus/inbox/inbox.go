@@ -26,13 +26,17 @@ type Inbox struct {
 
 	forUpdate string // ends a SELECT whose rows other replicas must leave alone until the transaction ends
 
-	sources sources
-	waiters waiters
-	running atomic.Bool
-	lossy   atomic.Bool                   // the bus in Run is not durable
-	broker  atomic.Pointer[bus.Inspector] // of the bus in Run; nil without one
-	held    chan struct{}                 // wakes the timer of waiting events
-	queued  chan struct{}                 // wakes the workers of reactions
+	sources    sources
+	waiters    waiters
+	pace       pace
+	ready      readiness
+	running    atomic.Bool
+	lossy      atomic.Bool                     // the bus in Run is not durable
+	broker     atomic.Pointer[bus.Inspector]   // of the bus in Run; nil without one
+	held       chan struct{}                   // wakes the timer of waiting events
+	queued     chan struct{}                   // wakes the workers of reactions
+	wakeParked chan struct{}                   // wakes the timer of parked events
+	run        atomic.Pointer[context.Context] // of Run; nil without one
 }
 
 // New checks the configuration and the routes, and returns an error that names every fault. It makes or migrates the
@@ -46,7 +50,8 @@ func New(cfg Config, routes ...Route) (*Inbox, error) {
 	cfg = cfg.withDefaults()
 	in := &Inbox{
 		cfg: cfg, log: cfg.Logger.With("group", cfg.Group), routes: t, every: cfg.Gaps == Every || t.after,
-		held: make(chan struct{}, 1), queued: make(chan struct{}, 1),
+		held: make(chan struct{}, 1), queued: make(chan struct{}, 1), wakeParked: make(chan struct{}, 1),
+		ready: readiness{tell: cfg.OnReady},
 	}
 	if in.writer, err = sqldb.Open(context.Background(), cfg.DB); err == nil {
 		in.forUpdate = in.writer.Dialect().ForUpdate()
@@ -87,6 +92,9 @@ func (in *Inbox) Run(ctx context.Context, b bus.Bus) error {
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	in.run.Store(&ctx)
+	defer in.run.Store(nil)
+	in.ready.taken() // whatever was stuck in a Run before
 	g.Go(func() error {
 		defer stop()
 		return b.Subscribe(ctx, in.subscription(), in.handle)
@@ -97,6 +105,7 @@ func (in *Inbox) Run(ctx context.Context, b bus.Bus) error {
 	if in.routes.after {
 		g.Go(func() error { return in.performReactions(ctx) })
 	}
+	g.Go(func() error { return in.retryParked(ctx) })
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("inbox: group %q: %w", in.cfg.Group, err)
 	}
@@ -106,7 +115,7 @@ func (in *Inbox) Run(ctx context.Context, b bus.Bus) error {
 func (in *Inbox) subscription() bus.Subscription {
 	return bus.Subscription{
 		Group: in.group, Topics: in.cfg.Topics, Start: in.cfg.Start, MaxBatch: in.cfg.MaxBatch,
-		Require: in.cfg.Require, OnReady: in.cfg.OnReady, OnGap: in.cfg.OnGap, Resume: in.resume,
+		Require: in.cfg.Require, OnReady: in.ready.busSays, OnGap: in.cfg.OnGap, Resume: in.resume,
 	}
 }
 
@@ -123,23 +132,27 @@ func (in *Inbox) gapWait() time.Duration {
 func (in *Inbox) handle(ctx context.Context, d bus.Delivery) error {
 	a, err := in.transact(ctx, func(ctx context.Context, a *attempt) error { return a.deliver(ctx, d) })
 	if err != nil {
+		in.failed(ctx, err)
 		return retriable(err)
 	}
+	in.ready.taken()
 	return bus.Reread(a.reread...)
 }
 
 // maxMoved is how often one is outrun by other replicas before the bus is asked to wait.
 const maxMoved = 10
 
-// transact runs fn in a transaction of its own. Where a handler says of an event that it can never be taken, all is
-// rolled back and done again carefully: each event for itself, so that only those at fault are parked.
+// transact runs fn in a transaction of its own. Where a handler fails all is rolled back and done again, and the events
+// at fault are sifted out.
 //
 // Where another replica was faster all is done again, at once: it has committed, so what it did is there to be seen,
 // and two can't hold each other up for ever.
 func (in *Inbox) transact(ctx context.Context, fn func(context.Context, *attempt) error) (a *attempt, err error) {
 	for tries := 1; ; tries++ {
-		if a, err = in.try(ctx, false, fn); parkable(err) {
-			a, err = in.try(ctx, true, fn)
+		if a, err = in.try(ctx, attempt{}, fn); parkable(ctx, err) {
+			var f *fault
+			unnamed := !errors.As(err, &f) || f.ev == nil
+			a, err = in.try(ctx, attempt{sifting: true, unnamed: unnamed}, fn)
 		}
 		if err == nil {
 			in.committed(ctx, a)
@@ -152,12 +165,17 @@ func (in *Inbox) transact(ctx context.Context, fn func(context.Context, *attempt
 	}
 }
 
-func (in *Inbox) try(ctx context.Context, careful bool, fn func(context.Context, *attempt) error) (*attempt, error) {
+// try makes one attempt, as one is to be made.
+func (in *Inbox) try(ctx context.Context, as attempt, fn func(context.Context, *attempt) error) (*attempt, error) {
 	var a *attempt
 	err := in.writer.InOwnTx(ctx, func(ctx context.Context, tx Tx) error {
-		a = &attempt{Inbox: in, tx: tx, careful: careful, now: in.cfg.Now()}
+		a = &as
+		a.Inbox, a.tx, a.now = in, tx, in.cfg.Now()
 		return fn(ctx, a)
 	})
+	if err != nil && a != nil {
+		in.pace.giveBack(a.spell.borrowed)
+	}
 	return a, err
 }
 
@@ -171,6 +189,12 @@ func (in *Inbox) committed(ctx context.Context, a *attempt) {
 	}
 	if len(a.reactions) > 0 {
 		poke(in.queued)
+	}
+	if len(a.parked) > 0 {
+		poke(in.wakeParked)
+	}
+	if a.failed == 0 {
+		in.pace.add(a.now, a.spell.taken)
 	}
 	a.report(ctx)
 }

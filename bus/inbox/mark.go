@@ -196,13 +196,16 @@ func (a *attempt) storeMarks(ctx context.Context) error {
 	return nil
 }
 
-// have returns the last version of a key that was applied, and its mark, which is higher where the newest versions
-// are parked. Both are 0 where the key was never seen.
+// have returns the last version of a key that was applied, and its mark, which is higher where later versions are
+// parked, or wait behind one that is. Both are 0 where the key was never seen.
 func have(ctx context.Context, q querier, group, source string, key string) (applied, mark uint64, err error) {
-	const text = `SELECT m.version, COALESCE(p.have, m.version)
+	const text = `SELECT m.version, COALESCE(
+			(SELECT MIN(p.have) FROM tidings_inbox_parked p WHERE p.line = s.id AND p.key = m.key AND p.version > 0),
+			(SELECT MIN(p.have) FROM tidings_inbox_parked p
+				WHERE p.grp = s.grp AND p.source = s.source AND p.key = m.key AND p.version = m.version AND p.reaction = 0),
+			m.version)
 		FROM tidings_inbox_source s
 		JOIN tidings_inbox_mark m ON m.source = s.id
-		LEFT JOIN tidings_inbox_parked p ON p.grp = s.grp AND p.source = s.source AND p.key = m.key AND p.version = m.version AND p.reaction = 0
 		WHERE s.grp = $1 AND s.source = $2 AND m.key = $3`
 	err = q.QueryRowContext(ctx, text, group, source, key).Scan(&mark, &applied)
 	if errors.Is(err, sql.ErrNoRows) {

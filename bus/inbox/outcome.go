@@ -8,11 +8,12 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 )
 
-// Delays between the tries of a reaction, and how long one may go on after Run was told to stop.
+// Delays between the tries of a reaction or of a parked event, and how long a reaction may go on after Run was told to
+// stop.
 const (
-	firstReactionRetry   = time.Second
-	longestReactionRetry = 10 * time.Minute
-	stopGrace            = 5 * time.Second
+	firstRetry   = time.Second
+	longestRetry = 10 * time.Minute
+	stopGrace    = 5 * time.Second
 )
 
 // perform tries c once, and writes down what it came to.
@@ -81,7 +82,7 @@ func retryDelay(attempts int, failed error) time.Duration {
 	if d, ok := bus.RetryDelay(failed); ok {
 		return d
 	}
-	delays := newDelays(firstReactionRetry, longestReactionRetry)
+	delays := newDelays(firstRetry, longestRetry)
 	var d time.Duration
 	for range min(attempts, 20) {
 		d = delays.NextBackOff()
@@ -128,17 +129,18 @@ func (p *performer) mine(ctx context.Context, c *claimed, err error) (bool, erro
 	return err == nil, err
 }
 
-// bury parks c as dead, with its bytes, for a person to look at. The key's later reactions go on.
+// bury parks c as dead, with its bytes and its place in the queue, for a person to look at. The key's later reactions go
+// on.
 func (p *performer) bury(ctx context.Context, tx Tx, c *claimed, why error) error {
 	now := p.cfg.Now()
 	if mine, err := p.remove(ctx, tx, c, now); !mine {
 		return err
 	}
-	row := parkedEvent{
-		ev: &c.ev, state: stateDead, have: c.ev.Version, reaction: true,
-		attempts: c.attempts, why: why.Error(), time: now.UnixMilli(),
+	row := parkedRow{
+		ev: &c.ev, state: stateDead, have: c.ev.Version, upto: c.ev.Version, reaction: true, seq: c.seq,
+		attempts: c.attempts, why: errorText(why), time: now.UnixMilli(),
 	}
-	if err := row.store(ctx, tx, p.cfg.Group); err != nil {
+	if err := p.storeRows(ctx, tx, []parkedRow{row}); err != nil {
 		return err
 	}
 	p.log.ErrorContext(ctx, "a reaction is parked as dead", "id", c.ev.ID, "type", c.ev.Type, "key", c.ev.Key,

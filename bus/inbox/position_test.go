@@ -69,7 +69,7 @@ func TestAFailedDeliveryStoresNothing(t *testing.T) {
 		if err := first(ctx, tx, e); err != nil || !fail || e.Key != "c" {
 			return err
 		}
-		return errTest
+		return errStore
 	}
 	in, l := mustNew(t, config(t, db), routes...), newTape(t, 1)
 	l.resume(in)

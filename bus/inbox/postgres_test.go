@@ -23,7 +23,7 @@ func TestOnPostgres(t *testing.T) {
 		{"AParkedRowHoldsTheEventAsItCame", TestAParkedRowHoldsTheEventAsItCame},
 		{"ARecordThatIsNoEventIsParkedWithItsBytes", TestARecordThatIsNoEventIsParkedWithItsBytes},
 		{"DataThatCannotBeDecodedIsParked", TestDataThatCannotBeDecodedIsParked},
-		{"AnErrorOfAHandlerBringsTheDeliveryAgain", TestAnErrorOfAHandlerBringsTheDeliveryAgain},
+		{"AFaultOfTheStoreBringsTheDeliveryAgain", TestAFaultOfTheStoreBringsTheDeliveryAgain},
 		{"APanicIsAnErrorWithItsStackInTheLog", TestAPanicIsAnErrorWithItsStackInTheLog},
 		{"AHandlerThatIsCutShortLeavesNothing", TestAHandlerThatIsCutShortLeavesNothing},
 		{"WhatNoDatabaseTakesIsParked", TestWhatNotEveryDatabaseTakesIsParked},

@@ -89,7 +89,7 @@ func (w *world) open() {
 	mustExec(w.t, db, `PRAGMA synchronous = OFF`) // nobody cuts the power here
 	mustExec(w.t, db, `CREATE TABLE IF NOT EXISTS applied (n INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT, version INTEGER, name TEXT)`)
 	cfg := config(w.t, db)
-	cfg.Gaps = w.gaps
+	cfg.Gaps, cfg.Attempts = w.gaps, -1
 	w.clock.config(&cfg)
 	cfg.Logger = new(logs).logger()
 	routes := recordAll()
@@ -98,6 +98,9 @@ func (w *world) open() {
 		routes[i].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
 			if err := do(ctx, tx, e); err != nil || !w.failing || w.rnd.IntN(5) > 0 {
 				return err
+			}
+			if w.rnd.IntN(2) == 0 {
+				return errStore
 			}
 			return errTest
 		}
@@ -140,7 +143,7 @@ func (w *world) hand(cuts []cut) bool {
 
 // happens lets one random thing happen.
 func (w *world) happens() {
-	switch w.rnd.IntN(12) {
+	switch w.rnd.IntN(13) {
 	default:
 		w.deliver(8)
 	case 0: // a failure in the middle of a transaction
@@ -167,6 +170,11 @@ func (w *world) happens() {
 			replace(w.t, w.path, w.copies[w.rnd.IntN(len(w.copies))])
 			w.open()
 		}
+	case 7: // what was parked is tried, and may fail again
+		w.failing = w.rnd.IntN(2) == 0
+		w.clock.pass(time.Duration(w.rnd.Int64N(int64(time.Minute))))
+		step(w.t, w.in)
+		w.failing = false
 	case 6: // time passes, and what has waited long enough goes on
 		w.clock.pass(time.Duration(w.rnd.Int64N(int64(w.in.gapWait()))))
 		mustRelease(w.in)
@@ -184,6 +192,7 @@ func (w *world) settle() {
 	}
 	w.clock.pass(2 * time.Hour)
 	mustRelease(w.in)
+	retry(w.t, w.in, w.clock)
 }
 
 // seeds is how many seeds are tried: fewer where each takes seconds.
@@ -213,7 +222,7 @@ func TestWhateverHappensEffectsAreRight(t *testing.T) {
 // check compares what was applied with what was published.
 func (w *world) check() {
 	s := status(w.t, w.in)
-	if s.Keys != worldKeys || s.Versions != worldKeys*worldVersions || s.Waiting != 0 || s.Holes != 0 || s.Parked != 0 {
+	if s.Keys != worldKeys || s.Versions != worldKeys*worldVersions || s.Waiting != 0 || s.Holes != 0 || s.Parked != 0 || s.Behind != 0 {
 		w.t.Errorf("status is %+v", s)
 	}
 	last, seen := map[string]uint64{}, map[string]int{}

@@ -61,7 +61,7 @@ func After[M proto.Message](fn func(ctx context.Context, e bus.Event, m M) error
 
 // Track makes fn hear of every change of a reaction's state inside the very transaction of the change, so that a
 // service can show its reactions from a table of its own without commits of its own. An error of fn undoes the change,
-// which is tried again.
+// which is tried again; that of Queued or Skipped is the event's, as an error of [On] is.
 func Track(fn func(ctx context.Context, tx Tx, e bus.Event, p Progress) error) AfterOption {
 	return func(r *Route) {
 		r.faults = append(r.faults, missing(fn == nil, "Track")...)
@@ -75,20 +75,29 @@ type reaction struct {
 	source int64
 }
 
-// react queues the reaction to an event, if there is one and the event is not too old.
-func (a *attempt) react(ctx context.Context, j *job) error {
+// tellQueued tells the tracker that j's reaction is queued, if there is one, or skipped. It is one of j's handlers: its
+// error is the event's.
+func (a *attempt) tellQueued(ctx context.Context, j *job) error {
 	r := j.h.after
-	if r == nil {
+	if r == nil || r.track == nil {
 		return nil
 	}
 	p := Progress{State: Queued, Time: a.now}
 	if a.tooOld(j.ev, a.now) {
-		a.counts.add(counterSkipped, 1)
 		p.State = Skipped
-	} else {
-		a.reactions = append(a.reactions, reaction{j.ev, j.source})
 	}
 	return a.tell(ctx, a.tx, r, j.ev, p)
+}
+
+// react queues the reaction to an event that was taken, if there is one and the event is not too old.
+func (a *attempt) react(j *job) {
+	switch {
+	case j.h.after == nil:
+	case a.tooOld(j.ev, a.now):
+		a.counts.add(counterSkipped, 1)
+	default:
+		a.reactions = append(a.reactions, reaction{j.ev, j.source})
+	}
 }
 
 func (in *Inbox) tooOld(e *bus.Event, now time.Time) bool {

@@ -203,13 +203,13 @@ func TestRetriesGrowAndAreBounded(t *testing.T) {
 	last := time.Duration(0)
 	for attempts := 1; attempts <= 30; attempts++ {
 		d := retryDelay(attempts, errTest)
-		full := min(firstReactionRetry<<min(attempts-1, 20), longestReactionRetry)
+		full := min(firstRetry<<min(attempts-1, 20), longestRetry)
 		if d < full/2 || d > full*3/2 {
 			t.Fatalf("try %d is followed by a wait of %v, want about %v", attempts, d, full)
 		}
 		last = d
 	}
-	if last < longestReactionRetry/2 {
+	if last < longestRetry/2 {
 		t.Fatalf("the longest wait is %v", last)
 	}
 	if d := retryDelay(5, fmt.Errorf("x: %w", bus.RetryAfter(3*time.Second, errTest))); d != 3*time.Second {
@@ -386,23 +386,22 @@ func TestAReactionThatPanicsIsRetried(t *testing.T) {
 
 func TestAnErrorOfTheTrackerUndoesTheChange(t *testing.T) {
 	fail := Queued
-	cfg := config(t, newDB(t))
+	c, cfg := newClock(), config(t, newDB(t))
+	c.config(&cfg)
 	m := &mailer{}
 	in := mustNew(t, cfg, After(m.perform, Track(func(_ context.Context, _ Tx, _ bus.Event, p Progress) error {
 		if p.State == fail {
-			return bus.Permanent(errTest)
+			return errTest
 		}
 		return nil
 	})))
 	l := newTape(t, 1)
 	l.resume(in)
 	l.put(0, created(t, "a", 1, ""))
-	if err := in.handle(t.Context(), l.delivery(cut{0, 0, 1})); err == nil || bus.IsPermanent(err) {
-		t.Fatalf("the bus hears %v, want an error that is tried again", err)
-	}
-	wantStatus(t, in, Status{})
-	fail = Sending
 	l.play(in, cut{0, 0, 1})
+	wantStatus(t, in, Status{Keys: 1, Versions: 1, Parked: 1})
+	fail = Sending
+	retry(t, in, c)
 	p := &performer{Inbox: in, owner: "x"}
 	if _, err := p.start(t.Context()); !errors.Is(err, errTest) || len(m.sent()) > 0 {
 		t.Fatalf("start = %v and performed %v; want the tracker's error and nothing", err, m.sent())

@@ -143,14 +143,14 @@ func TestRunReturnsWhyTheSubscriptionEnded(t *testing.T) {
 	}
 }
 
-func TestRunOutlivesTheBrokerAndTheHandlersErrors(t *testing.T) {
+func TestRunOutlivesTheBrokerAndFaultsOfTheStore(t *testing.T) {
 	r := newRecorder(t)
 	r.SetDown(true)
 	routes := recordAll()
 	insertIt, failures := routes[0].event, 2
 	routes[0].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
 		if failures--; failures >= 0 {
-			return bus.RetryAfter(time.Millisecond, errTest)
+			return bus.RetryAfter(time.Millisecond, errStore)
 		}
 		return insertIt(ctx, tx, e)
 	}

@@ -74,7 +74,7 @@ func TestASourcesNumberIsRememberedOnlyOnceItIsCommitted(t *testing.T) {
 	fail := true
 	in := mustNew(t, config(t, newDB(t)), On(func(ctx context.Context, tx Tx, e bus.Event, m *eventsv1.UserCreated) error {
 		if fail {
-			return errTest
+			return errStore
 		}
 		return insert(ctx, tx, &e, e.Source)
 	}))

@@ -36,6 +36,20 @@ func (in *Inbox) migrate(ctx context.Context) error {
 		return fmt.Errorf("the database's id: %w", err)
 	}
 	in.group = in.cfg.Group + "." + id
+	return in.introduce(ctx)
+}
+
+// introduce writes down what kind of handler the group has, for tools that work on the database without it.
+func (in *Inbox) introduce(ctx context.Context) error {
+	const text = `INSERT INTO tidings_inbox_group (grp, history) VALUES ($1, $2)
+		ON CONFLICT (grp) DO UPDATE SET history = excluded.history WHERE tidings_inbox_group.history <> excluded.history`
+	err := in.writer.InTx(ctx, func(ctx context.Context, tx Tx) error {
+		_, err := tx.ExecContext(ctx, text, in.cfg.Group, b2i(in.every))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("the group's kind: %w", err)
+	}
 	return nil
 }
 

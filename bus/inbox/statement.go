@@ -65,6 +65,8 @@ type statements struct {
 	lockWaiting texts
 	holes       texts
 	storeMissed texts
+	lines       texts
+	park        texts
 }
 
 func newStatements(forUpdate string) *statements {
@@ -81,6 +83,7 @@ func newStatements(forUpdate string) *statements {
 		marks   = `SELECT key, version FROM tidings_inbox_mark WHERE source = $1 AND key`
 		waiting = `SELECT key, version FROM tidings_inbox_waiting WHERE source = $1 AND key`
 		holes   = `SELECT key, first, last FROM tidings_inbox_hole WHERE source = $1 AND key`
+		lines   = `SELECT key, version FROM tidings_inbox_parked WHERE line = $1 AND key`
 	)
 	rows := func(head, tail string) texts {
 		if forUpdate == "" {
@@ -102,6 +105,9 @@ func newStatements(forUpdate string) *statements {
 		lockWaiting: keys(waiting, ` ORDER BY key, version`+forUpdate),
 		storeMissed: manyRows(3, `INSERT INTO tidings_inbox_missed (stream, first, last) VALUES `, ``),
 		holes:       keys(holes, ``),
+		lines:       keys(lines, ` ORDER BY key, version, id`+forUpdate),
+		park: manyRows(parkedColumns, `INSERT INTO tidings_inbox_parked (grp, state, source, key, version, have, type, event_id,
+			reaction, attempts, error, time, topic, log, part, off, raw, next, seq, line, upto) VALUES `, ` ON CONFLICT DO NOTHING`),
 	}
 }
 

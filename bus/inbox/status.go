@@ -31,8 +31,9 @@ type Status struct {
 	Resets     int64 // how often a partition was begun again: its topic made anew, its log shortened or cut
 	Waiting    int64 // events that wait for missing versions of their key
 	Holes      int64 // runs of missing versions on record
-	Parked     int64 // events that could not be taken
+	Parked     int64 // events that could not be taken, without those behind them
 	Dead       int64 // those of them that are tried no more
+	Behind     int64 // events of a history that wait behind a parked one of their key
 	Queue      int64 // reactions still to be performed
 	Skipped    int64 // reactions that were too old to be performed
 }
@@ -146,10 +147,12 @@ func (in *Inbox) readTables(ctx context.Context, s *Status) error {
 		(SELECT COALESCE(SUM(last - first + 1), 0) FROM tidings_inbox_hole WHERE source IN (SELECT id FROM mine)),
 		(SELECT COUNT(*) FROM tidings_inbox_parked WHERE grp = $1),
 		(SELECT COUNT(*) FROM tidings_inbox_parked WHERE grp = $1 AND state = $2),
+		(SELECT COUNT(*) FROM tidings_inbox_parked WHERE grp = $1 AND state = $3),
 		(SELECT COUNT(*) FROM tidings_inbox_queue WHERE source IN (SELECT id FROM mine))`
 	var inHoles int64
-	err := in.cfg.DB.QueryRowContext(ctx, text, in.cfg.Group, stateDead).
-		Scan(&s.Ignored, &s.Waiting, &s.Holes, &inHoles, &s.Parked, &s.Dead, &s.Queue)
+	err := in.cfg.DB.QueryRowContext(ctx, text, in.cfg.Group, stateDead, stateBehind).
+		Scan(&s.Ignored, &s.Waiting, &s.Holes, &inHoles, &s.Parked, &s.Dead, &s.Behind, &s.Queue)
+	s.Parked -= s.Behind
 	s.Missing += inHoles
 	return err
 }

@@ -79,7 +79,7 @@ func (w *air) start(r *replica) {
 	r.inbox, r.closed = nil, db.Close
 	r.in = mustNew(w.t, cfg, On(func(ctx context.Context, tx Tx, e bus.Event, _ *eventsv1.UserUpdated) error {
 		if w.failing && w.rnd.IntN(2) == 0 {
-			return errTest
+			return errStore
 		}
 		return insert(ctx, tx, &e, "")
 	}))

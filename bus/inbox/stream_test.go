@@ -277,7 +277,7 @@ func TestAnAttemptThatFailsCountsNothing(t *testing.T) {
 	cfg.OnGap = gaps.hear
 	in := mustNew(t, cfg, On(func(ctx context.Context, tx Tx, e bus.Event, _ *eventsv1.UserCreated) error {
 		if fail && e.Seq == 8 {
-			return errTest
+			return errStore
 		}
 		return insert(ctx, tx, &e, "")
 	}))

@@ -3,9 +3,11 @@ package inbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 )
 
 // tape is a log whose deliveries a test cuts by itself, to show what an inbox makes of exactly this delivery.
@@ -103,3 +105,6 @@ func reread(t testing.TB, err error) []int32 {
 }
 
 var errTest = errors.New("test error")
+
+// errStore is a fault of the store as a handler may return it.
+var errStore = fmt.Errorf("%w: %w", sqldb.ErrNotCommitted, errTest)
