@@ -45,13 +45,14 @@ type attempt struct {
 	counts    counts
 	ignored   counts
 
-	barred map[lineKey]bool // keys whose later events are kept behind a parked one
-	lines  map[lineKey]bool // keys that have a parked event of before
-	failed int              // jobs that have failed
-	parked []parkedRow      // to be stored, or, of a retry, that have failed again
-	mended []parkedRow      // of a retry, that have succeeded
-	gone   []parkedRow      // of a retry, that a newer version has made up for
-	spell  spell            // what this attempt adds to the inbox's pace
+	barred map[lineKey]bool     // keys whose later events are kept behind a parked one
+	lines  map[lineKey]bool     // keys that have a parked event of before
+	failed int                  // jobs that have failed
+	why    map[*bus.Event]error // and why
+	parked []parkedRow          // to be stored, or, of a retry, that have failed again
+	mended []parkedRow          // of a retry, that have succeeded
+	gone   []parkedRow          // of a retry, that a newer version has made up for
+	spell  spell                // what this attempt adds to the inbox's pace
 
 	missing    int64      // versions passed over, for the log
 	missedFrom *bus.Event // the first event that came after some
@@ -74,12 +75,10 @@ type job struct {
 	source int64     // the number of ev.Source
 	late   bool      // see item
 	was    outcome
-	why    error // the handler's, where it has failed
-	row    int64 // the id of the parked row that it comes from; 0 where it is new
 }
 
 // outcome is what became of a job.
-type outcome int
+type outcome uint8
 
 const (
 	jobOpen    outcome = iota // still to be tried

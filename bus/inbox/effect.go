@@ -48,7 +48,6 @@ func storeFault(err error) bool {
 type stage struct {
 	route  *Route
 	events []bus.Event
-	jobs   []*job // those that the events are of
 }
 
 // stages gathers events for batches, so that the order within a key is kept: a key waits in one stage at a time.
@@ -117,7 +116,7 @@ func (a *attempt) effect(ctx context.Context, s *stages, r *Route, j *job) error
 		return a.call(ctx, j.ev, func(ctx context.Context) error { return r.event(ctx, a.tx, j.ev) })
 	}
 	st := s.of(r)
-	st.events, st.jobs = append(st.events, *j.ev), append(st.jobs, j)
+	st.events = append(st.events, *j.ev)
 	if s.keys != nil {
 		s.keys[j.ev.Key] = st
 	}
@@ -130,7 +129,7 @@ func (s *stages) of(r *Route) *stage {
 			return st
 		}
 	}
-	st := &stage{route: r, events: make([]bus.Event, 0, s.room), jobs: make([]*job, 0, s.room)}
+	st := &stage{route: r, events: make([]bus.Event, 0, s.room)}
 	s.all = append(s.all, st)
 	return st
 }
@@ -140,23 +139,23 @@ func (a *attempt) flush(ctx context.Context, s *stages, st *stage) error {
 	if len(st.events) == 0 {
 		return nil
 	}
-	batch, jobs := st.events, st.jobs
+	batch := st.events
 	// Its keys wait nowhere any more.
 	for i := range batch {
 		delete(s.keys, batch[i].Key)
 	}
-	st.events, st.jobs = nil, nil
+	st.events = nil
 	var only *bus.Event // a batch of one names the event by itself
-	if len(jobs) == 1 {
-		only = jobs[0].ev
+	if len(batch) == 1 {
+		only = &batch[0]
 	}
-	return a.call(ctx, only, func(ctx context.Context) error { return named(jobs, st.route.batch(ctx, a.tx, batch)) })
+	return a.call(ctx, only, func(ctx context.Context) error { return named(batch, st.route.batch(ctx, a.tx, batch)) })
 }
 
 // named finds the event that a batch's error names.
-func named(jobs []*job, err error) error {
-	if i, ok := bus.FaultyEvent(err); ok && i >= 0 && i < len(jobs) {
-		return &fault{jobs[i].ev, err}
+func named(batch []bus.Event, err error) error {
+	if i, ok := bus.FaultyEvent(err); ok && i >= 0 && i < len(batch) {
+		return &fault{&batch[i], err}
 	}
 	return err
 }

@@ -230,7 +230,7 @@ func (f *fates) row(ctx context.Context, k lineKey, t *fate, j *job) (row parked
 	case j.was == jobKept:
 		row.state, row.line = stateBehind, -j.source
 	default:
-		a.failing(&row, j.why)
+		a.failing(&row, a.why[j.ev])
 		if !j.late {
 			row.line = j.source
 		}

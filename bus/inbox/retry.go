@@ -309,7 +309,7 @@ func (a *attempt) settleRows(ctx context.Context, k lineKey, rows []parkedRow) e
 			a.ignore(j)
 			err = a.leave(ctx, row)
 		case jobFailed:
-			a.failing(row, j.why)
+			a.failing(row, a.why[j.ev])
 			if row.line != 0 {
 				row.line, row.have = k.source, have
 			}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 )
 
@@ -84,8 +86,12 @@ func (a *attempt) trial(ctx context.Context, jobs []job) (*fault, error) {
 
 // blame says that j is at fault. Its key's later events have to wait where each of them matters.
 func (a *attempt) blame(ctx context.Context, j *job, f *fault) error {
-	j.was, j.why = jobFailed, f.err
+	j.was = jobFailed
 	a.failed++
+	if a.why == nil {
+		a.why = make(map[*bus.Event]error)
+	}
+	a.why[j.ev] = f.err
 	if k := j.line(); !j.late && a.strict(k) {
 		a.bar(k)
 	}
@@ -124,14 +130,15 @@ func (a *attempt) middle(jobs []job, n int) int {
 	return len(jobs)
 }
 
-// find returns the index of the event at fault; -1 where it isn't named.
+// find returns the index of the event at fault; -1 where it isn't named. What a batch names is a copy.
 func find(jobs []job, f *fault) int {
-	for i := range jobs {
-		if jobs[i].ev == f.ev {
-			return i
-		}
+	if f.ev == nil {
+		return -1
 	}
-	return -1
+	return slices.IndexFunc(jobs, func(j job) bool {
+		e := j.ev
+		return e == f.ev || e.ID == f.ev.ID && e.At == f.ev.At && e.Source == f.ev.Source && e.Key == f.ev.Key && e.Version == f.ev.Version
+	})
 }
 
 // savepoint runs fn so that its error takes back what fn did, and nothing else.

@@ -16,6 +16,7 @@ type tape struct {
 	id    string
 	first int64
 	parts [][]bus.Event
+	over  func() // where set, called after each delivery
 }
 
 func newTape(t testing.TB, partitions int) *tape {
@@ -77,6 +78,9 @@ func (l *tape) play(in *Inbox, cuts ...cut) {
 	l.t.Helper()
 	if err := in.handle(context.Background(), l.delivery(cuts...)); err != nil {
 		l.t.Fatalf("delivery of %v: %v", cuts, err)
+	}
+	if l.over != nil {
+		l.over()
 	}
 }
 
