@@ -25,5 +25,6 @@
 //
 // The server's words stand in Message.last_error. A mail whose answer was lost, with the connection or with the mailer
 // itself, is sent again under the same Message-ID. One connection serves all mails, one after another, and is closed
-// when there have been none for five seconds; on a long way to the server more (?connections=8) are faster.
+// when there have been none for five seconds. As many mails are sent at once as there are connections: with a server
+// that is far away, or slow to answer, more of them (?connections=8) are faster.
 package service

@@ -12,16 +12,28 @@ import (
 )
 
 // SMTP is a [Sender] that hands each mail to a mail server. It is safe for concurrent use.
-type SMTP struct{ client *submission.Client }
+type SMTP struct {
+	client      *submission.Client
+	connections int
+}
 
 // NewSMTP makes a sender to the server that [submission.Parse] has read from an address. It connects when there is a
 // mail. Unless Run runs, connections stay open.
 func NewSMTP(server submission.Settings, log *slog.Logger) *SMTP {
-	return &SMTP{client: submission.New(server, log)}
+	return &SMTP{client: submission.New(server, log), connections: server.Connections}
 }
 
 // Run closes connections that are no longer used, until ctx ends: see [submission.Client.Run].
 func (s *SMTP) Run(ctx context.Context) error { return s.client.Run(ctx) }
+
+// atOnce is how many mails may be sent at once: as many as there are connections, for one that waits for its turn uses
+// up its time, and is then repeated by mistake. 0, where it doesn't matter, is the inbox's default.
+func atOnce(s Sender) int {
+	if server, ok := s.(*SMTP); ok {
+		return server.connections
+	}
+	return 0
+}
 
 // Send hands the mail over. Nil says that the server has taken it for good. A refusal of this recipient or this mail,
 // and addresses that are none, are permanent; all else is worth another try, whatever the server's code, if it is about

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"database/sql"
+	"fmt"
 	"io"
 	"mime"
 	"mime/quotedprintable"
@@ -322,5 +323,41 @@ func TestAMailThatIsNoneIsRefusedForGood(t *testing.T) {
 	m, _ := read(t, mails[0].Text)
 	if to, err := m.Header.AddressList("To"); err != nil || len(to) != 1 || to[0].Address != "jürgen@example.com" || m.Header.Get("Bcc") != "" {
 		t.Errorf("header %v, %v", m.Header, err)
+	}
+}
+
+// A server that is slow to answer must not have mails wait for a connection while their time runs: each would be given
+// up, and sent again.
+func TestNoMoreMailsAreBegunThanThereAreConnections(t *testing.T) {
+	for _, connections := range []int{1, 9} {
+		t.Run(fmt.Sprint(connections), func(t *testing.T) {
+			inHand, release := make(chan struct{}, 12), make(chan struct{})
+			srv := smtptest.Start(t, smtptest.Answers{NoTLS: true, Open: true, Mail: func(smtptest.Mail) error {
+				inHand <- struct{}{}
+				<-release
+				return nil
+			}})
+			goOn := sync.OnceFunc(func() { close(release) })
+			t.Cleanup(goOn) // before the server's own end, which waits
+			rec := bustest.NewRecorder()
+			for i := range 12 {
+				servicetest.Publish(t, rec, created(t, fmt.Sprintf("u%d@example.com", i), "U"))
+			}
+			r := start(t, rec, smtpConfig(t, srv, "connections", fmt.Sprint(connections)))
+			r.Until("as many mails in the server's hands", func(lifecycle.Status) bool { return len(inHand) >= connections })
+			if n := len(r.list(&mailerv1.ListMessagesRequest{State: mailerv1.Message_STATE_SENDING})); n != connections {
+				t.Errorf("%d mails are being sent at once, want %d", n, connections)
+			}
+			goOn()
+			r.CaughtUp()
+			for _, m := range r.list(&mailerv1.ListMessagesRequest{}) {
+				if m.GetAttempts() != 1 {
+					t.Errorf("message %v, want one attempt", m)
+				}
+			}
+			if n := len(srv.Mails()); n != 12 {
+				t.Errorf("%d mails, want 12", n)
+			}
+		})
 	}
 }

@@ -26,7 +26,8 @@ type Mail struct {
 }
 
 // Client sends mails to one server. It is safe for concurrent use: mails that are sent at once share
-// [Settings.Connections] connections, which stay open for the next ones and are closed by Run when there are none.
+// [Settings.Connections] connections, which stay open for the next ones and are closed by Run when there are none. Who
+// sends more than that at once has some of them wait, while their time runs.
 type Client struct {
 	settings Settings
 	log      *slog.Logger
@@ -109,6 +110,9 @@ func (c *Client) put(s *session) {
 func (c *Client) connect(ctx context.Context) (*session, error) {
 	if err := c.held(); err != nil {
 		return nil, err
+	}
+	if ctx.Err() != nil { // nobody has asked the server, so there is nothing to hold against it
+		return nil, fmt.Errorf("mail server: other mails have taken all the time: %w", context.Cause(ctx))
 	}
 	s, err := dial(ctx, &c.settings)
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {

@@ -296,3 +296,15 @@ func greeted(t *testing.T, lis net.Listener, settings *Settings) *session {
 	}
 	return s
 }
+
+// A mail whose time was used up by the wait for its turn says nothing about the server.
+func TestAMailWithoutTimeLeftIsNotHeldAgainstTheServer(t *testing.T) {
+	srv := smtptest.Start(t, smtptest.Answers{NoTLS: true, Open: true})
+	c := newClient(t, srv.URL())
+	ended, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	if _, err := c.connect(ended); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v, want that of the time", err)
+	}
+	mustSend(t, c, "ada@example.com")
+}

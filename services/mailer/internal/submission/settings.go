@@ -50,7 +50,8 @@ const defaultTimeout = 30 * time.Second
 
 // Settings is what an address says, checked and with its defaults filled in.
 type Settings struct {
-	// Timeout is how long one mail may take, with the wait for a connection and everything else.
+	// Timeout is how long one mail may take, with the wait for a connection and everything else: where more mails are
+	// sent at once than there are Connections, a slow server may leave too little of it for the last ones.
 	Timeout time.Duration
 	// Connections is how many there may be at once.
 	Connections int
