@@ -19,9 +19,9 @@
 //
 //   - 4xx, no connection, no answer in time: the mail is tried again, in growing steps of 1 s to 10 min, for about a day
 //     (160 attempts) or until the event is older than --mail-max-age, and then is dead, or skipped.
-//   - 5xx to this recipient or this mail, and an address that is none: dead at once.
-//   - What is about us and would meet every mail (password, TLS, MAIL FROM, relaying and other policy): as 4xx. Put right
-//     what is wrong and start the mailer anew; the mails that wait go out.
+//   - 5xx that is surely about this recipient or this mail, and an address that is none: dead at once.
+//   - What is about us and would meet every mail (password, TLS, MAIL FROM, relaying and other policy), or may be: as
+//     4xx. Put right what is wrong and start the mailer anew; the mails that wait go out.
 //
 // The server's words stand in Message.last_error. A mail whose answer was lost, with the connection or with the mailer
 // itself, is sent again under the same Message-ID. One connection serves all mails, one after another, and is closed

@@ -52,22 +52,59 @@ func explain(at stage, err error) error {
 	return r
 }
 
-// permanent reports whether the refusal is about the recipient or the mail, and for good.
+// permanent reports whether the refusal is surely about the recipient or the mail, and for good. Where that can't be
+// told the mail is tried again: that costs some attempts, and the other mistake costs every mail of a day on which
+// somebody has forgotten the password.
 func (r *Refusal) permanent(at stage) bool {
-	return (at == stageRecipient || at == stageData) && r.Code >= 500 && !r.aboutUs()
+	if at != stageRecipient && at != stageData || r.Code < 500 || aboutUs(r.Code) {
+		return false
+	}
+	switch class, detail := r.enhanced(); {
+	case class == "": // the server has no such codes
+		return (r.Code == 550 || r.Code == 553) && !wordsAboutUs(r.Words)
+	case class != "5": // it contradicts itself
+		return false
+	case detail == "0.0" || detail == "5.0": // which say nothing
+		return !wordsAboutUs(r.Words)
+	default:
+		return !detailAboutUs.MatchString(detail)
+	}
 }
 
-// aboutSender finds the enhanced code (RFC 3463) of a refusal that is about who sends.
-var aboutSender = regexp.MustCompile(`^5\.(7\.\d{1,3}|1\.[78])\b`)
-
-// aboutUs reports whether every other mail would have met the same. Many servers say only at RCPT what they have against
-// the greeting or the sender.
-func (r *Refusal) aboutUs() bool {
-	switch r.Code {
-	case 503, 504, 521, 523, 530, 534, 535, 538:
+// aboutUs reports whether every other mail would have met the same code: it is about the order of commands, the
+// greeting, the password, or relaying. Many servers say only at RCPT what they have against who sends.
+func aboutUs(code int) bool {
+	switch code {
+	case 500, 502, 503, 504, 521, 523, 530, 534, 535, 538, 551, 571:
 		return true
 	}
-	return aboutSender.MatchString(r.Words)
+	return false
+}
+
+// enhancedCode finds the code of RFC 3463: at the start, for some with a "#" before it, or "(#5.7.1)" at the end.
+var enhancedCode = regexp.MustCompile(`(?:^#?|\(#)([245])\.(\d{1,3}\.\d{1,3})\b`)
+
+func (r *Refusal) enhanced() (class, detail string) {
+	if m := enhancedCode.FindStringSubmatch(r.Words); m != nil {
+		return m[1], m[2]
+	}
+	return "", ""
+}
+
+// detailAboutUs finds what is about the sender's address, the server's own state, limits of the sender, or policy.
+var detailAboutUs = regexp.MustCompile(`^(1\.[078]|3\.[25]|4\.5|7\.\d+)$`)
+
+var (
+	// tellingWords are those of servers without enhanced codes, of a refusal that says who sends is not liked.
+	tellingWords = regexp.MustCompile(`(?i)relay|auth(enticat|ori[sz]|\b)|sender|verif|limit|\brate\b|too many|policy|policies|` +
+		`spam|block|black|\blist|rbl\b|reputation|spf\b|dkim|dmarc|[eh][eh]lo\b|client|\byour (ip|host|server|domain)|` +
+		`denied|prohibit|permi(t|ss)|allowed|rcpthosts|temporar|later\b`)
+	// quotedAddress is what a server repeats of what we said, in which any word may stand.
+	quotedAddress = regexp.MustCompile(`<[^>]*>|\S*@\S*`)
+)
+
+func wordsAboutUs(words string) bool {
+	return tellingWords.MatchString(quotedAddress.ReplaceAllString(words, ""))
 }
 
 // closing reports whether the server has said that it will close the connection.

@@ -54,6 +54,7 @@ func TestWhichRefusalsAreForGood(t *testing.T) {
 		// About us.
 		{no{stageSender, 550, [3]int{5, 1, 1}}, false},
 		{no{stageSender, 553, [3]int{5, 1, 8}}, false},
+		{no{stageRecipient, 502, [3]int{5, 5, 1}}, false},
 		{no{stageRecipient, 503, [3]int{5, 5, 1}}, false},
 		{no{stageRecipient, 504, [3]int{5, 5, 2}}, false}, // the name that we greeted with
 		{no{stageRecipient, 530, [3]int{5, 7, 0}}, false},
@@ -127,5 +128,38 @@ func TestAnAnswerBecomesOnePlainLine(t *testing.T) {
 	}
 	if got := plain("5.1.1 no such\n5.1.1 user"); got != "5.1.1 no such 5.1.1 user" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Servers without enhanced codes say by words, if at all, whom they have something against: these are those of Exim,
+// qmail, Postfix and others.
+func TestWithoutACodeOfItsOwnTheWordsOfARefusalCount(t *testing.T) {
+	forGood := []string{
+		"550 No Such User Here", "550 Unrouteable address", "550 <author@example.com>: unknown user", "553 sorry, no mailbox here by that name",
+		"550 relay@example.com... User unknown", "550 #5.1.1 unknown user", "550 5.0.0 no such user", "550 sorry, no mailbox (#5.1.1)",
+		"552 5.2.2 full", "556 5.1.10 null MX",
+	}
+	notForGood := []string{
+		"550 relay not permitted", "550 authentication required", "550 Not authorised", "550 Sender verify failed", "550 Verification failed for <ada@example.com>",
+		"550 Administrative prohibition", "550 Rejected: listed at sbl.example", "550 Your IP is blocked", "550 You have exceeded your daily sending limit",
+		"550 Access denied", "550 message looks like spam", "550 rejected for policy reasons", "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)",
+		"553 that domain isn't in my list of allowed rcpthosts", "550 #5.7.1 Your access to submit messages has been rejected",
+		"550 5.0.0 Relaying denied", "554 5.5.0 bad HELO", "554 <bob@example.com>: Relay access denied", "554 Transaction failed",
+		"551 User not local; we do not relay", "551 5.1.6 moved", "571 Relaying denied", "571 5.1.1 no", "550 5.4.5 Daily user sending limit exceeded",
+		"550 5.1.0 sender rejected", "554 5.3.2 not accepting mail", "550 4.7.1 come again", "500 unrecognized command", "501 syntax", "552 too large", "550 5.7.133 x",
+	}
+	for permanent, answers := range map[bool][]string{true: forGood, false: notForGood} {
+		for _, answer := range answers {
+			var code int
+			if _, err := fmt.Sscan(answer[:3], &code); err != nil {
+				t.Fatal(err)
+			}
+			for _, at := range []stage{stageRecipient, stageData} {
+				err := explain(at, &textproto.Error{Code: code, Msg: answer[4:]})
+				if bus.IsPermanent(err) != permanent {
+					t.Errorf("%s: %v is permanent: %t; want %t", at, err, !permanent, permanent)
+				}
+			}
+		}
 	}
 }
