@@ -65,7 +65,8 @@ type Config struct {
 	// hours, and -1 is without end.
 	Attempts int
 	// MaxAge is how old an event may be for its reaction to be performed, by Event.Time; older ones are recorded
-	// as skipped. 0 is any age. An event without a time is never too old.
+	// as skipped. 0 is any age. An event without a time is never too old, nor is one whose reaction was tried already:
+	// that goes on for Attempts.
 	MaxAge time.Duration
 	// Workers is how many reactions are performed at once; 0 is 8. Those of one key never overlap.
 	Workers int

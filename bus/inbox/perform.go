@@ -33,6 +33,9 @@ type claimed struct {
 	err      string // of the last try
 }
 
+// untried reports that c was never begun. One that was, and that a person has put back into the queue, has an error.
+func (c *claimed) untried() bool { return c.state == Queued && c.attempts == 0 && c.err == "" }
+
 // performReactions performs what is queued until ctx ends, and returns once nothing is being performed.
 func (in *Inbox) performReactions(ctx context.Context) error {
 	p := &performer{Inbox: in, owner: uuid.NewString()}
@@ -177,7 +180,7 @@ func (p *performer) take(ctx context.Context, tx Tx, c *claimed, skipped *counts
 	switch {
 	case c.route == nil:
 		return false, p.bury(ctx, tx, c, fmt.Errorf("this program has no reaction to events of type %s", c.ev.Type))
-	case p.tooOld(&c.ev, now):
+	case c.untried() && p.tooOld(&c.ev, now): // what was begun is never just left
 		skipped.add(counterSkipped, 1)
 		return false, p.leave(ctx, tx, c, Progress{State: Skipped, Error: c.err})
 	case c.state == Sending:

@@ -238,6 +238,31 @@ func TestOldEventsAreSkipped(t *testing.T) {
 	wantStatus(t, in, Status{Keys: 4, Versions: 4, Skipped: 2})
 }
 
+// What was tried, and failed, or was cut short by a kill, doesn't vanish for having grown old meanwhile.
+func TestWhatWasTriedOnceIsNeverTooOld(t *testing.T) {
+	m := &mailer{do: func(context.Context, bus.Event) error { return bus.RetryAfter(time.Hour, errTest) }}
+	in, l, p, c := newMailer(t, m, func(cfg *Config) { cfg.MaxAge, cfg.Attempts = time.Hour, 2 })
+	l.put(0, at(c.now, created(t, "a", 1, "")))
+	l.play(in, cut{0, 0, 1})
+	p.step(t)
+	l.put(0, at(c.now, created(t, "b", 1, "")))
+	l.play(in, cut{0, 1, 2})
+	if claims, _, err := p.claim(t.Context(), nil); err != nil || len(claims) != 1 { // b, and then the process is killed
+		t.Fatalf("claimed %v, %v", claims, err)
+	}
+	l.put(0, at(c.now, created(t, "c", 1, "")))
+	l.play(in, cut{0, 2, 3})
+	mustExec(t, in.cfg.DB, `UPDATE tidings_inbox_queue SET error = 'it was dead, and a person has put it back' WHERE key = 'c'`)
+	c.pass(2 * time.Hour)
+	next := &performer{Inbox: in, owner: uuid.NewString()}
+	next.step(t)
+	next.step(t)
+	wantStatus(t, in, Status{Keys: 3, Versions: 3, Queue: 1, Parked: 2, Dead: 2})
+	if sent := m.sent(); len(sent) != 4 {
+		t.Fatalf("performed %v, want a twice, b once more, and c", sent)
+	}
+}
+
 func TestAKilledTryIsRepeatedOnceItsLeaseHasRunOut(t *testing.T) {
 	m := &mailer{}
 	var logged logs

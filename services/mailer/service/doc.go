@@ -18,7 +18,7 @@
 // mail server. Of a server's refusals:
 //
 //   - 4xx, no connection, no answer in time: the mail is tried again, in growing steps of 1 s to 10 min, for about a day
-//     (160 attempts) or until the event is older than --mail-max-age, and then is dead, or skipped.
+//     (160 attempts), and then is dead. --mail-max-age skips only what was never tried.
 //   - 5xx that is surely about this recipient or this mail, and an address that is none: dead at once.
 //   - What is about us and would meet every mail (password, TLS, MAIL FROM, relaying and other policy), or may be: as
 //     4xx. Put right what is wrong and start the mailer anew; the mails that wait go out.
