@@ -23,6 +23,9 @@ func compose(m Mail) ([]byte, error) {
 	if parsed, err := netmail.ParseAddress(m.To); err != nil || parsed.Address != m.To {
 		return nil, fmt.Errorf("to %.64q: it is not an address", m.To)
 	}
+	if _, err := netmail.ParseAddress(to.String()); err != nil {
+		to.Name = "" // net/mail leaves a backslash as it is in a name that it encodes, which then is none
+	}
 	if err := msg.To(to.String()); err != nil {
 		return nil, fmt.Errorf("to %.64q: %w", m.To, err)
 	}
