@@ -10,16 +10,18 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/wneessen/go-mail"
+
+	"github.com/tidings-dev/tidings/services/mailer/internal/submission"
 )
 
-// compose makes the mail's text, headers and body, of ASCII but for an address that is beyond it. Names and subjects are
+// compose makes the mail's text, headers and body, of ASCII but for an address that is beyond it before its "@". Names and subjects are
 // encoded, so that nothing in them is taken for a header. Auto-Submitted (RFC 3834) keeps away the answers of machines.
 func compose(m Mail) ([]byte, error) {
 	msg := mail.NewMsg(mail.WithNoDefaultUserAgent())
 	if err := msg.From(m.From); err != nil {
 		return nil, fmt.Errorf("from %.64q: %w", m.From, err)
 	}
-	to := netmail.Address{Name: m.Name, Address: m.To}
+	to := netmail.Address{Name: m.Name, Address: submission.ASCIIDomain(m.To)}
 	if parsed, err := netmail.ParseAddress(m.To); err != nil || parsed.Address != m.To {
 		return nil, fmt.Errorf("to %.64q: it is not an address", m.To)
 	}

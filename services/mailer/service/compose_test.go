@@ -45,3 +45,13 @@ func TestAMailCanBeMadeForAnyName(t *testing.T) {
 		}
 	}
 }
+
+func TestTheHeaderHasDomainsAsEveryServerTakesThem(t *testing.T) {
+	for to, want := range map[string]string{
+		"ada@bücher.example": "ada@xn--bcher-kva.example", "jürgen@bücher.example": "jürgen@xn--bcher-kva.example", "Ada@Example.com": "Ada@Example.com",
+	} {
+		if list, err := composed(t, to, "Ada").AddressList("To"); err != nil || len(list) != 1 || list[0].Address != want {
+			t.Errorf("%s: To: %v, %v; want %s", to, list, err, want)
+		}
+	}
+}

@@ -21,7 +21,7 @@ const (
 
 // Mail is what is handed over.
 type Mail struct {
-	From, To string // bare addresses
+	From, To string // bare addresses; To's domain may be an international one
 	Text     []byte // headers and body
 }
 

@@ -24,6 +24,9 @@
 //     5.0.0 and 5.5.0 any code), and those too if their words speak of relaying, authentication, the sender, limits,
 //     policy, block lists and the like: "550 relay not permitted".
 //
+// A recipient's international domain goes out in its ASCII form, which every server takes. What stands before the "@"
+// has none: where that is beyond ASCII, a server that doesn't offer SMTPUTF8 can't take the mail, which is permanent.
+//
 // # What can happen twice
 //
 // Where the connection ends, or time does, after the mail was sent and before the server's answer has come, nobody here

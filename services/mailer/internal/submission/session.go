@@ -6,20 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/textproto"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/wneessen/go-mail/smtp"
+	"golang.org/x/net/idna"
 
 	"github.com/tidings-dev/tidings/bus"
 )
 
 // session is a connection that is ready for a mail. One goroutine at a time uses it.
 type session struct {
-	conn   net.Conn // below TLS
-	client *smtp.Client
-	used   time.Time // when it was put back
+	conn     net.Conn // below TLS
+	client   *smtp.Client
+	extended bool      // it knows EHLO, and has told what it can do
+	used     time.Time // when it was put back
 }
 
 // dial connects, within ctx, and goes as far as the settings want: TLS, then the password.
@@ -29,7 +32,7 @@ func dial(ctx context.Context, s *Settings) (*session, error) {
 		return nil, explain(stageConnect, err)
 	}
 	release := bound(ctx, conn)
-	client, err := open(ctx, conn, s)
+	ready, err := open(ctx, conn, s)
 	if !release() && err == nil {
 		err = explain(stageConnect, context.Cause(ctx))
 	}
@@ -37,7 +40,7 @@ func dial(ctx context.Context, s *Settings) (*session, error) {
 		_ = conn.Close() // it is of no use, whatever its end says
 		return nil, err
 	}
-	return &session{conn: conn, client: client}, nil
+	return ready, nil
 }
 
 // bound ends conn's reads and writes with ctx. release ends that, and reports whether ctx has left conn alone.
@@ -47,7 +50,7 @@ func bound(ctx context.Context, conn net.Conn) (release func() bool) {
 	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 }
 
-func open(ctx context.Context, conn net.Conn, s *Settings) (*smtp.Client, error) {
+func open(ctx context.Context, conn net.Conn, s *Settings) (*session, error) {
 	encrypted := s.policy == implicit
 	over := conn
 	if encrypted {
@@ -61,7 +64,8 @@ func open(ctx context.Context, conn net.Conn, s *Settings) (*smtp.Client, error)
 	if err != nil {
 		return nil, explain(stageGreeting, err)
 	}
-	if err := client.Hello(s.helo); err != nil {
+	extended, err := greet(client, s)
+	if err != nil {
 		return nil, explain(stageGreeting, err)
 	}
 	if s.policy == required || s.policy == opportunistic {
@@ -74,7 +78,28 @@ func open(ctx context.Context, conn net.Conn, s *Settings) (*smtp.Client, error)
 			return nil, explain(stageAuth, err)
 		}
 	}
-	return client, nil
+	return &session{conn: conn, client: client, extended: extended}, nil
+}
+
+// greet says EHLO. To a server that doesn't know it, it says HELO, and what that one can do stays unknown: extended is
+// false. One that refuses EHLO for now is left, or it would be taken for less than it is: without TLS, without passwords.
+func greet(client *smtp.Client, s *Settings) (extended bool, err error) {
+	var first ehlo
+	client.ErrorHandlerRegistry.RegisterHandler(s.host, "ehlo", &first)
+	err = client.Hello(s.helo)
+	if answer := (*textproto.Error)(nil); errors.As(first.failed, &answer) && answer.Code < 500 {
+		return false, first.failed
+	}
+	return first.failed == nil, err
+}
+
+// ehlo keeps the error of the first greeting, which the client does not tell if the second one is taken.
+type ehlo struct{ failed error }
+
+// HandleError is called by the client, and changes nothing.
+func (e *ehlo) HandleError(_, _ string, _ *textproto.Conn, err error) error {
+	e.failed = err
+	return err
 }
 
 // startTLS takes the connection to TLS if the server offers it; where it has to and doesn't, that is an error.
@@ -147,9 +172,14 @@ func (s *session) send(ctx context.Context, m Mail) (reusable, begun bool, err e
 
 // transact is the four commands of one mail.
 func (s *session) transact(m Mail) (begun bool, err error) {
+	m.To = ASCIIDomain(m.To)
 	international := !isASCII(m.To)
 	if offered, _ := s.client.Extension("SMTPUTF8"); international && !offered {
-		return true, bus.Permanent(fmt.Errorf("the mail server takes no addresses beyond ASCII (SMTPUTF8), and %.64q is one", m.To))
+		err := fmt.Errorf("the mail server takes no addresses beyond ASCII (SMTPUTF8), and %.64q is one", m.To)
+		if s.extended {
+			err = bus.Permanent(err)
+		}
+		return true, err
 	}
 	s.client.SkipSMTPUTF8(!international) // or it would be asked for needlessly, and not every next server has it
 	if err := s.client.Mail("<" + m.From + ">"); err != nil {
@@ -200,6 +230,20 @@ func (s *session) quit(until time.Time) {
 
 // drop closes the connection in the middle of whatever it was in.
 func (s *session) drop() { _ = s.conn.Close() }
+
+// ASCIIDomain returns an address with its domain as every server takes it: "ada@xn--bcher-kva.example" for
+// "ada@bücher.example". What it can't turn into that stays as it is, and so does what stands before the "@".
+func ASCIIDomain(address string) string {
+	at := strings.LastIndexByte(address, '@') + 1
+	if at == 0 || isASCII(address[at:]) {
+		return address
+	}
+	domain, err := idna.Lookup.ToASCII(address[at:])
+	if err != nil {
+		return address
+	}
+	return address[:at] + domain
+}
 
 func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(c rune) bool { return c > 127 })
