@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/textproto"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"unicode/utf8"
 
@@ -86,8 +87,29 @@ func TestWhichRefusalsAreForGood(t *testing.T) {
 	if mails := srv.Mails(); len(mails) != 1 || mails[0].To != "ada@example.com" {
 		t.Errorf("taken %v, want the last one", mails)
 	}
-	if connections, _, resets := srv.Counts(); connections != 1 || resets < len(tests) {
-		t.Errorf("%d connections and %d RSETs; want all on one, and one RSET after each refusal", connections, resets)
+	if connections, _, resets := srv.Counts(); connections != 3 || resets < len(tests) {
+		t.Errorf("%d connections and %d RSETs; want a new one after each refusal of the sender, and else a RSET", connections, resets)
+	}
+}
+
+// Some servers take only so many mails on one connection, and say so at the next.
+func TestALimitOfMailsOnAConnectionIsMetOnce(t *testing.T) {
+	var mails atomic.Int32
+	srv := smtptest.Start(t, smtptest.Answers{
+		NoTLS: true, Open: true,
+		Connect: func() error { mails.Store(0); return nil },
+		From: func(string) error {
+			if mails.Add(1) > 3 {
+				return smtptest.Refuse(450, [3]int{4, 7, 1}, "Too many messages on this connection")
+			}
+			return nil
+		},
+	})
+	c := newClient(t, srv.URL())
+	for i := range 12 {
+		if err := send(t, c, "ada@example.com"); (err == nil) != (i%4 != 3) {
+			t.Errorf("mail %d: %v", i, err)
+		}
 	}
 }
 

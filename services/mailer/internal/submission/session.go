@@ -185,7 +185,7 @@ func (s *session) transact(m Mail) (begun bool, err error) {
 	if err := s.client.Mail("<" + m.From + ">"); err != nil {
 		err = explain(stageSender, err)
 		answer := (*Refusal)(nil)
-		return errors.As(err, &answer) && !answer.closing(), err
+		return errors.As(err, &answer) && !answer.closing(), err // and the session ends: see reset
 	}
 	if err := s.client.Rcpt("<" + m.To + ">"); err != nil {
 		return true, explain(stageRecipient, err)
@@ -204,10 +204,12 @@ func (s *session) transact(m Mail) (begun bool, err error) {
 }
 
 // reset clears what is left of a mail that failed, and reports whether the session can go on. Where the server has not
-// answered, or will close, it can't.
+// answered, or will close, it can't; nor where it has refused us as the sender, for that may be a limit of mails on one
+// connection, which all further ones would meet.
 func (s *session) reset(failed error) bool {
 	answer := (*Refusal)(nil)
-	if errors.As(failed, &answer) && answer.closing() || !errors.As(failed, &answer) && !bus.IsPermanent(failed) {
+	answered := errors.As(failed, &answer)
+	if answered && (answer.closing() || answer.Stage == string(stageSender)) || !answered && !bus.IsPermanent(failed) {
 		return false
 	}
 	return s.client.Reset() == nil
