@@ -24,6 +24,8 @@
 //     5.0.0 and 5.5.0 any code), and those too if their words speak of relaying, authentication, the sender, limits,
 //     policy, block lists and the like: "550 relay not permitted".
 //
+// Of what a server answers to a password an error has only the codes: it may have repeated the password.
+//
 // A recipient's international domain goes out in its ASCII form, which every server takes. What stands before the "@"
 // has none: where that is beyond ASCII, a server that doesn't offer SMTPUTF8 can't take the mail, which is permanent.
 //

@@ -3,6 +3,8 @@ package submission
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/textproto"
 	"regexp"
 	"strings"
@@ -28,12 +30,12 @@ const (
 type Refusal struct {
 	Stage string // what was refused: "the recipient"
 	Code  int    // 550
-	Words string // the rest of the answer, in one line
+	Words string // the rest of the answer, in one line; of one to a password only the enhanced code, if it has one
 }
 
 // Error is the server's answer, with what it was an answer to.
 func (r *Refusal) Error() string {
-	return fmt.Sprintf("the mail server refused %s: %d %s", r.Stage, r.Code, r.Words)
+	return strings.TrimSpace(fmt.Sprintf("the mail server refused %s: %d %s", r.Stage, r.Code, r.Words))
 }
 
 // longestAnswer bounds what is kept of a server's answer, in bytes.
@@ -50,6 +52,23 @@ func explain(at stage, err error) error {
 		return bus.Permanent(r)
 	}
 	return r
+}
+
+// errNotUnderstood stands for an answer to a password that means nothing to the mechanism it was shown by.
+var errNotUnderstood = errors.New("the server's answer is not understood")
+
+// discreet keeps of an error of AUTH what can't hold the password. A server may repeat what it was told, and its words
+// end up in logs, the database, and the answers to whoever asks: so only its codes are kept.
+func discreet(err error) error {
+	var answer *textproto.Error
+	var connection net.Error
+	switch {
+	case errors.As(err, &answer):
+		return &textproto.Error{Code: answer.Code, Msg: enhancedCode.FindString(plain(answer.Msg))}
+	case err == nil, errors.As(err, &connection), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return err
+	}
+	return errNotUnderstood
 }
 
 // permanent reports whether the refusal is surely about the recipient or the mail, and for good. Where that can't be

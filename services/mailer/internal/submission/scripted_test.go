@@ -2,6 +2,7 @@ package submission
 
 import (
 	"bufio"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -98,5 +99,42 @@ func TestWithoutAnAnswerToEHLONothingIsRefusedForGood(t *testing.T) {
 	c := newClient(t, scripted(t, yes))
 	if err := send(t, c, "jürgen@example.com"); !bus.IsPermanent(err) {
 		t.Errorf("error %v, want a permanent one", err)
+	}
+}
+
+// A server that repeats what it was told tells the password to whoever reads our errors.
+func TestNoErrorHoldsThePassword(t *testing.T) {
+	t.Setenv(PasswordEnv, smtptest.Password)
+	secrets := []string{smtptest.Password}
+	for _, clear := range []string{smtptest.Password, "\x00u\x00" + smtptest.Password} {
+		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(clear)))
+	}
+	for _, offered := range []string{"LOGIN", "PLAIN"} {
+		for answer, want := range map[string]string{
+			"500 5.5.1 Command unrecognized: %s": "the mail server refused authentication: 500 5.5.1",
+			"535 %s":                             "the mail server refused authentication: 535",
+			"334 %s":                             errNotUnderstood.Error(),
+			"%s":                                 errNotUnderstood.Error(),
+		} {
+			c := newClient(t, strings.Replace(scripted(t, func(line string) string {
+				switch {
+				case strings.HasPrefix(line, "EHLO"):
+					return "250-here\r\n250 AUTH " + offered
+				case line == "AUTH LOGIN", line == "dQ==":
+					return "334 " + base64.StdEncoding.EncodeToString([]byte("go on"))
+				}
+				return fmt.Sprintf(answer, strings.TrimPrefix(line, "AUTH PLAIN "))
+			}), "smtp://", "smtp://u@", 1))
+			err := send(t, c, "ada@example.com")
+			wantRetry(t, err)
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %s: error %v, want %q in it", offered, answer, err, want)
+			}
+			for _, secret := range secrets {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("%s: %s: error %v holds %q", offered, answer, err, secret)
+				}
+			}
+		}
 	}
 }

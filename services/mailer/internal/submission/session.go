@@ -138,7 +138,7 @@ func authenticate(client *smtp.Client, s *Settings, encrypted bool, peer net.Add
 	offered := strings.Fields(strings.ToUpper(list))
 	for _, m := range mechanisms(s) {
 		if slices.Contains(offered, m.name) {
-			return client.Auth(m.auth())
+			return discreet(client.Auth(m.auth()))
 		}
 	}
 	switch {
