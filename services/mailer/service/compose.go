@@ -45,6 +45,21 @@ func compose(m Mail) ([]byte, error) {
 	return text.Bytes(), err
 }
 
+// canSend reports whether mails can be from an address: it must be one, and so must what goes to the server, the bare
+// address, and into the header. Of `"ada lovelace"@example.org` the bare one is none.
+func canSend(address string) bool {
+	from, err := netmail.ParseAddress(address)
+	if err != nil {
+		return false
+	}
+	bare, err := netmail.ParseAddress(from.Address)
+	if err != nil || bare.Address != from.Address {
+		return false
+	}
+	_, err = netmail.ParseAddress(from.String())
+	return err == nil
+}
+
 // messageID is the same for the same mail, so that whoever gets it twice can tell.
 func messageID(m Mail) string {
 	domain := "localhost"

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/mail"
 	"path/filepath"
 	"time"
 
@@ -33,7 +32,7 @@ type Config struct {
 // Validate is called by the parser.
 func (c *Config) Validate() error {
 	var faults []error
-	if _, err := mail.ParseAddress(c.MailFrom); err != nil {
+	if !canSend(c.MailFrom) {
 		faults = append(faults, fmt.Errorf("--mail-from %q is not an address; pass one such as \"Tidings <welcome@example.org>\"", c.MailFrom))
 	}
 	if c.MailMaxAge < 0 {

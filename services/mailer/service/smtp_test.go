@@ -293,6 +293,9 @@ func TestConfigOfSMTPNamesTheFlagAndTheMend(t *testing.T) {
 		"--smtp: no password for \"me\": set TIDINGS_SMTP_PASSWORD":  {SMTP: "smtp://me@h", MailFrom: from},
 		"--smtp: it holds a password":                                {SMTP: "smtp://me:geheim@h", MailFrom: from},
 		"--mail-from \"wälcome@tidings.example\"":                    {SMTP: "smtp://h", MailFrom: "wälcome@tidings.example"},
+		`--mail-from "\"ada lovelace\"@x.org" is not an address`:     {SMTP: "smtp://h", MailFrom: `"ada lovelace"@x.org`},
+		`--mail-from "\" a\"@x.org" is not an address`:               {Mailbox: "box", MailFrom: `" a"@x.org`},
+		`--mail-from "\"Łukasz`:                                      {Mailbox: "box", MailFrom: `"Łukasz \\ Nowak" <a@x.org>`},
 	} {
 		err := cfg.Validate()
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "geheim") {
