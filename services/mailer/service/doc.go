@@ -4,8 +4,9 @@
 //
 //   - Queued once, sent at least once. The event that says that a user was created is queued in the transaction of its
 //     mark, so one that is delivered again queues nothing. The mail is sent after the commit; only where the process
-//     is killed, or cut off from its database, between the sending and the note of it can it go out twice, and then
-//     with the same Message-ID.
+//     is killed, or cut off from its database, between the sending and the note of it, or where the server's answer
+//     comes too late or never, can it go out twice, and then with the same Message-ID. Too late is later than
+//     ?timeout=, and at an orderly stop later than 5 s.
 //   - A mail is as of its event. It goes to the address that the user had then, and goes out even if the user is
 //     deleted before it: the mailer keeps no state of users to look that up in.
 //   - Old events mail nobody. A new mailer reads the log from its start, and does not welcome a million people who have

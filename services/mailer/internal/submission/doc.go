@@ -34,4 +34,7 @@
 // Where the connection ends, or time does, after the mail was sent and before the server's answer has come, nobody here
 // knows whether it was taken. Send then returns an error, the mail is sent again, and two may arrive. They have the same
 // Message-ID. Where it ends earlier nothing was handed over.
+//
+// Time ends by [Settings.Timeout], and by a stop of the service, however orderly: the mailer's inbox gives the mail in
+// hand 5 s to end. A server that needs longer than that for its answer may get the mail again after the restart.
 package submission
