@@ -8,17 +8,17 @@
 // waits for nothing else: whether anybody hears of the change is the outbox's affair.
 //
 // The ETag is the user's version in quotes: "3". If-Match with one that is not current answers 412, and the current
-// one; weak ETags match nothing. A request that is sent again is safe: POST answers 409 with the Location of who has
+// one; weak ETags match nothing. If-None-Match: * answers 412 for every user that is there. A request that is sent again is safe: POST answers 409 with the Location of who has
 // the address, a PATCH that changes nothing keeps the version, and DELETE of a user that is gone answers as before.
 //
 // Every refusal is an application/problem+json (RFC 9457) that says what to do about it:
 //
-//	400  the body, or If-Match, can't be used; errors lists every field at fault: {"field": …, "detail": …}
+//	400  the body, If-Match or If-None-Match can't be used; errors lists every field at fault: {"field": …, "detail": …}
 //	404  there is no such path or user, or the user was deleted
 //	405  this path takes other methods, which Allow lists
 //	408  the request did not arrive within 10 seconds
 //	409  another user has the address; Location says which
-//	412  the user is at another version than If-Match says; ETag says at which
+//	412  the user is at another version than If-Match says, or If-None-Match is *; ETag says at which version it is
 //	413  the body is over 64 KiB
 //	415  the body is not application/json
 //	431  the header is over 16 KiB

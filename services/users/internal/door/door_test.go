@@ -1,6 +1,7 @@
 package door
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -162,6 +163,31 @@ func TestIfMatchOnSeveralLinesIsOneList(t *testing.T) {
 	if err != nil || p == nil || fmt.Sprint(p.Versions) != "[1 2]" {
 		t.Errorf("two lines read as %v, %v", p, err)
 	}
+}
+
+// An empty one is none that could be shown.
+func TestAnEmptyIfMatchIsCalledThat(t *testing.T) {
+	for _, value := range []string{"", " ", ",", "\t, ,"} {
+		_, err := readPrecondition(http.Header{"If-Match": {value}})
+		var p *problem
+		if !errors.As(err, &p) || !strings.Contains(p.Detail, "If-Match is empty") {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+}
+
+func TestIfNoneMatchKeepsWhatIsThere(t *testing.T) {
+	c := open(t)
+	path := c.created("ada@example.org", "Ada")
+	c.do("PATCH", path, `{"name":"B"}`, "If-None-Match", "*").wants(http.StatusPreconditionFailed).wantsETag(`"1"`)
+	c.do("DELETE", path, "", "If-None-Match", " *").wants(http.StatusPreconditionFailed).wantsETag(`"1"`)
+	for _, value := range []string{`"1"`, `"2"`, `W/"7"`, "x", ","} {
+		c.do("PATCH", path, `{"name":"B"}`, "If-None-Match", value).wants(http.StatusBadRequest)
+	}
+	if u := c.do("PATCH", path, `{}`).wants(http.StatusOK).user(); u.GetName() != "Ada" {
+		t.Errorf("changed: %v", u)
+	}
+	c.do("PATCH", "/v1/users/01890000-0000-7000-8000-000000000000", `{"name":"B"}`, "If-None-Match", "*").wants(http.StatusNotFound)
 }
 
 func TestWhoIsNotThereIsNotFound(t *testing.T) {

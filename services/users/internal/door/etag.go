@@ -11,10 +11,24 @@ import (
 // etag is the ETag of a version.
 func etag(version uint64) string { return `"` + strconv.FormatUint(version, 10) + `"` }
 
-// readPrecondition reads If-Match (RFC 9110, 13.1.1): "*", or ETags with commas between them, on one line or several.
+// readPrecondition reads If-Match and If-None-Match. The latter is taken as "*" only (RFC 9110, 13.1.2), which no user
+// that is there fulfils; with ETags it is refused, for to pass over it would be to write what was not to be written.
+func readPrecondition(h http.Header) (*store.Precondition, error) {
+	when, err := readIfMatch(h)
+	unless := h.Values("If-None-Match")
+	switch {
+	case err != nil || len(unless) == 0:
+		return when, err
+	case strings.Trim(strings.Join(unless, ","), " \t") != "*":
+		return nil, newProblem(http.StatusBadRequest, "If-None-Match is taken here as * only; write the version that may be changed as If-Match")
+	}
+	return &store.Precondition{}, nil
+}
+
+// readIfMatch reads If-Match (RFC 9110, 13.1.1): "*", or ETags with commas between them, on one line or several.
 // It returns nil where there is none. ETags that are weak, or such as this door never gives, match nothing. What is
 // no ETag is a *problem: to pass over it would be to write blindly where the client asked for care.
-func readPrecondition(h http.Header) (*store.Precondition, error) {
+func readIfMatch(h http.Header) (*store.Precondition, error) {
 	lines := h.Values("If-Match")
 	if len(lines) == 0 {
 		return nil, nil
@@ -22,6 +36,9 @@ func readPrecondition(h http.Header) (*store.Precondition, error) {
 	value := strings.Join(lines, ",") // several lines are one list
 	if strings.Trim(value, " \t") == "*" {
 		return &store.Precondition{Any: true}, nil
+	}
+	if strings.Trim(value, " \t,") == "" {
+		return nil, newProblem(http.StatusBadRequest, `If-Match is empty; write the version in quotes: "3"`)
 	}
 	var p store.Precondition
 	rest, tags := value, 0
