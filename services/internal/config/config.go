@@ -12,7 +12,9 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
@@ -85,6 +87,7 @@ func Parse(args []string, stdout io.Writer, d Defaults, cfg any) (*kong.Context,
 	k, err := kong.New(cfg,
 		kong.Name(d.Service), kong.Description(d.Description), kong.DefaultEnvars("TIDINGS"),
 		kong.Writers(stdout, stdout), kong.Exit(func(int) { done = true }),
+		kong.TypeMapper(reflect.TypeFor[slog.Level](), kong.MapperFunc(decodeLevel)),
 		kong.Vars{
 			"version": d.Service + " " + Version(), "listen": d.Listen, "topic": DefaultTopic,
 			"bus": EmbeddedKafka, "data": DefaultData,
@@ -92,12 +95,12 @@ func Parse(args []string, stdout io.Writer, d Defaults, cfg any) (*kong.Context,
 	if err != nil {
 		return nil, fmt.Errorf("config: flags of %s: %w", d.Service, err)
 	}
-	parsed, err := k.Parse(args)
+	parsed, err := k.Parse(joinNegative(args))
 	switch {
 	case done: // kong goes on after its exit has returned, and may then find faults that don't matter
 		return nil, ErrDone
 	case err != nil:
-		return nil, &UsageError{withoutHint(err)}
+		return nil, &UsageError{err}
 	}
 	if c, ok := cfg.(Config); ok {
 		if err := c.Shared().finish(d.Service); err != nil {
@@ -107,15 +110,43 @@ func Parse(args []string, stdout io.Writer, d Defaults, cfg any) (*kong.Context,
 	return parsed, nil
 }
 
-// negative finds kong's advice for a negative number after a space. None of our flags takes one.
-var negative = regexp.MustCompile(`; perhaps try --\S+="-[0-9][^"]*"\?$`)
-
-// withoutHint takes the advice away to type what would be refused next.
-func withoutHint(err error) error {
-	if text := err.Error(); negative.MatchString(text) {
-		return errors.New(negative.ReplaceAllString(text, ""))
+// decodeLevel reads a level of the log, and lists them where it is none.
+func decodeLevel(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("level", &text); err != nil {
+		return err
 	}
-	return err
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(text)); err != nil {
+		return fmt.Errorf("%q is no level; pass debug, info, warn or error", text)
+	}
+	target.Set(reflect.ValueOf(level))
+	return nil
+}
+
+// negative is a number or a time below 0. None of our flags is named by a digit.
+var negative = regexp.MustCompile(`^-\.?[0-9]`)
+
+// joinNegative makes "--sample -1" one argument. Kong would take the -1 for a flag, and whoever typed it is to read what
+// --sample takes, not about flags.
+func joinNegative(args []string) []string {
+	joined := make([]string, 0, len(args))
+	for i, arg := range args {
+		before := len(joined) - 1
+		switch {
+		case arg == "--":
+			return append(joined, args[i:]...)
+		case before < 0 || !negative.MatchString(arg) || strings.Contains(joined[before], "="):
+			joined = append(joined, arg)
+		case strings.HasPrefix(joined[before], "--"):
+			joined[before] += "=" + arg
+		case strings.HasPrefix(joined[before], "-") && len(joined[before]) == len("-n"):
+			joined[before] += arg
+		default:
+			joined = append(joined, arg)
+		}
+	}
+	return joined
 }
 
 // finish checks what services share, and gives DB its default.
