@@ -53,23 +53,24 @@ func (c Client) call(ctx context.Context, method, path string, answer any) error
 			c.Address, errors.Unwrap(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
-	return read(resp, answer)
+	return c.read(resp, answer)
 }
 
-func read(resp *http.Response, answer any) error {
+func (c Client) read(resp *http.Response, answer any) error {
 	body := io.LimitReader(resp.Body, maxAnswer)
 	switch {
 	case resp.StatusCode == http.StatusNoContent:
 		return nil
 	case resp.StatusCode == http.StatusOK && answer != nil:
 		if err := json.NewDecoder(body).Decode(answer); err != nil {
-			return fmt.Errorf("what answers there is no platform of Tidings: %w", err)
+			return fmt.Errorf("--control %s: what answers there is no platform of Tidings: %w", c.Address, err)
 		}
 		return nil
 	}
 	var p problems.Problem
-	if err := json.NewDecoder(body).Decode(&p); err != nil || p.Detail == "" {
-		return fmt.Errorf("what answers there is no platform of Tidings: it answered %s", resp.Status)
+	if err := json.NewDecoder(body).Decode(&p); err != nil || p.Detail == "" || resp.Header.Get(marker) == "" {
+		return fmt.Errorf("--control %s: what answers there is no platform of Tidings; its control door is where `tidings up` says at "+
+			"its start, not the write door: it answered %s", c.Address, resp.Status)
 	}
 	return errors.New(p.Detail)
 }

@@ -102,7 +102,11 @@ func change(do func(context.Context, string) error) http.HandlerFunc {
 	}
 }
 
+// marker is a header of every refusal of the control door. Other doors refuse in the same form.
+const marker = "Tidings-Control"
+
 func problem(w http.ResponseWriter, status int, err error) {
+	w.Header().Set(marker, "1")
 	w.Header().Set("Content-Type", problems.ProblemMediaType)
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(problems.NewDetailedProblem(status, err.Error()))

@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -94,11 +95,20 @@ func TestWhatIsNoPlatformIsToldApart(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"another server": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>hello</html>") },
 		"not found":      http.NotFound,
+		"another door": func(w http.ResponseWriter, _ *http.Request) { // the write door's answer
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"title":"Not Found","status":404,"detail":"there is no \"/v1/status\" here"}`)
+		},
 	} {
 		s := httptest.NewServer(h)
-		_, err := control.Client{Address: s.Listener.Addr().String(), HTTP: s.Client()}.Report(t.Context())
+		c := control.Client{Address: s.Listener.Addr().String(), HTTP: s.Client()}
+		_, err := c.Report(t.Context())
+		if name != "another server" { // which says yes to everything
+			err = errors.Join(err, c.Stop(t.Context(), "audit"))
+		}
 		s.Close()
-		if err == nil || !strings.Contains(err.Error(), "no platform of Tidings") {
+		want := "--control " + c.Address + ": what answers there is no platform of Tidings"
+		if err == nil || strings.Count(err.Error(), want) != strings.Count(err.Error(), "\n")+1 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
