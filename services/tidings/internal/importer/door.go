@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -29,6 +30,8 @@ type door struct {
 	client *http.Client
 	retry  time.Duration
 	notify func(err error, next time.Duration)
+	// foreign says that what listens there speaks something else than HTTP.
+	foreign *atomic.Bool
 }
 
 // requestTime bounds one request; a door that is slower is tried again.
@@ -37,10 +40,14 @@ const requestTime = 30 * time.Second
 func newDoor(url string, workers int, retry time.Duration, notify func(error, time.Duration)) *door {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost, transport.MaxIdleConns = workers, workers
+	foreign := new(atomic.Bool)
+	if strings.HasPrefix(url, "http://") { // below TLS nothing can be told
+		transport.DialContext = listening(transport.DialContext, foreign)
+	}
 	return &door{
 		url:    strings.TrimRight(url, "/") + "/v1/users",
 		client: &http.Client{Transport: transport, Timeout: requestTime},
-		retry:  retry, notify: notify,
+		retry:  retry, notify: notify, foreign: foreign,
 	}
 }
 
@@ -70,7 +77,10 @@ func (d *door) post(ctx context.Context, body []byte) (outcome, string, error) {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := d.client.Do(req)
-	if err != nil {
+	switch {
+	case err != nil && d.foreign.Load():
+		return 0, "", backoff.Permanent(errForeign)
+	case err != nil:
 		return 0, "", err
 	}
 	defer func() {
