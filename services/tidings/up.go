@@ -16,6 +16,7 @@ import (
 
 	"github.com/tidings-dev/tidings/services/internal/config"
 	"github.com/tidings-dev/tidings/services/internal/program"
+	mailer "github.com/tidings-dev/tidings/services/mailer/service"
 	"github.com/tidings-dev/tidings/services/tidings/internal/control"
 	"github.com/tidings-dev/tidings/services/tidings/internal/platform"
 )
@@ -32,6 +33,8 @@ type upCommand struct {
 	Directory string     `help:"Where directory serves gRPC (default ${default})." default:"127.0.0.1:8482" placeholder:"HOST:PORT"`
 	Audit     string     `help:"Where audit serves gRPC (default ${default})." default:"127.0.0.1:8483" placeholder:"HOST:PORT"`
 	Mailer    string     `help:"Where mailer serves gRPC (default ${default})." default:"127.0.0.1:8484" placeholder:"HOST:PORT"`
+	SMTP      string     `name:"smtp" help:"Mail server that mailer hands its mails to, instead of a folder: smtp://user@host:587, with the password in $$TIDINGS_SMTP_PASSWORD; mailer --help tells more." placeholder:"URL"`
+	MailFrom  string     `help:"Who the mails are from." default:"Tidings <welcome@tidings.example>" placeholder:"ADDRESS"`
 	LogLevel  slog.Level `help:"Least level that is logged, to a file in the data folder: debug, info, warn or error." default:"info"`
 }
 
@@ -39,6 +42,7 @@ func (c *upCommand) run(ctx context.Context, in program.IO, parsed *kong.Context
 	cfg := platform.Config{
 		Bus: c.Bus, Broker: c.Broker, Data: c.Data, Topic: c.Topic, Door: c.Door,
 		Users: c.Users, Directory: c.Directory, Audit: c.Audit, Mailer: c.Mailer,
+		More: map[string][]string{"mailer": c.mail()},
 	}
 	if err := c.check(ctx, cfg); err != nil {
 		return err
@@ -70,6 +74,14 @@ func (c *upCommand) run(ctx context.Context, in program.IO, parsed *kong.Context
 	fmt.Fprintf(in.Stdout, "tidings %s\n%s", config.Version(), settingsLine(parsed))
 	return c.serve(ctx, in.Stdout, door, cfg)
 }
+
+// Validate is called by the parser.
+func (c *upCommand) Validate() error {
+	return (&mailer.Config{SMTP: c.SMTP, MailFrom: c.MailFrom}).Validate()
+}
+
+// mail is what mailer is told as flags of its own program.
+func (c *upCommand) mail() []string { return []string{"--smtp=" + c.SMTP, "--mail-from=" + c.MailFrom} }
 
 // check finds what is typed wrong before anything is made.
 func (c *upCommand) check(ctx context.Context, cfg platform.Config) error {

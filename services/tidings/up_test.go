@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidings-dev/tidings/services/internal/config"
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
+	mailer "github.com/tidings-dev/tidings/services/mailer/service"
 	"github.com/tidings-dev/tidings/services/tidings/internal/platform"
 )
 
@@ -56,7 +57,7 @@ func TestHelpShowsTheDefaults(t *testing.T) {
 }
 
 func TestAMistakeLeavesNoData(t *testing.T) {
-	for arg, want := range map[string]int{"--bus=h:9": 1, "--bus=redis://h:1?x=1": 1, "--bus=kafka://h:1?ack=1": 1, "--bus=kafka://h:1": 2} {
+	for arg, want := range map[string]int{"--smtp=mail.example.org:25": 2, "--mail-from=me": 2, "--bus=h:9": 1, "--bus=redis://h:1?x=1": 1, "--bus=kafka://h:1?ack=1": 1, "--bus=kafka://h:1": 2} {
 		data := filepath.Join(t.TempDir(), "data")
 		args := []string{"up", arg, "--data=" + data, "--control=127.0.0.1:0"}
 		if want == 2 {
@@ -68,6 +69,25 @@ func TestAMistakeLeavesNoData(t *testing.T) {
 		if _, err := os.Stat(data); err == nil {
 			t.Errorf("%v: left a folder", args)
 		}
+	}
+}
+
+func TestUpTellsMailerWhereMailsGo(t *testing.T) {
+	t.Setenv("TIDINGS_MAIL_FROM", "Us <us@example.org>")
+	var commands cli
+	parsed, err := config.Parse([]string{"up", "--smtp=smtp://mail.example.org"}, &bytes.Buffer{}, config.Defaults{Service: "tidings"}, &commands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := settingsLine(parsed), "settings   --smtp smtp://mail.example.org --mail-from \"Us <us@example.org>\"\n"; got != want {
+		t.Errorf("got %swant %s", got, want)
+	}
+	var told mailer.Config
+	if _, err := config.Parse(commands.Up.mail(), &bytes.Buffer{}, config.Defaults{Service: "mailer", Listen: mailer.DefaultListen}, &told); err != nil {
+		t.Fatal(err)
+	}
+	if told.SMTP != "smtp://mail.example.org" || told.MailFrom != "Us <us@example.org>" {
+		t.Errorf("mailer is told %+v", told)
 	}
 }
 
