@@ -84,7 +84,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger, opts ...Option) (*D
 }
 
 func open(ctx context.Context, dsn string, o options, log *slog.Logger) (*DB, error) {
-	if isPostgres(dsn) {
+	if DialectOf(dsn) == Postgres {
 		server, err := parsePostgres(dsn, o.service)
 		if err != nil {
 			return nil, err

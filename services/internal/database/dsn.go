@@ -9,10 +9,13 @@ import (
 	"strings"
 )
 
-// isPostgres reports whether dsn names a Postgres server.
-func isPostgres(dsn string) bool {
-	scheme, _, isURL := cutScheme(dsn)
-	return isURL && (scheme == "postgres" || scheme == "postgresql")
+// DialectOf is the kind of database that dsn names by its form: Postgres for postgres:// and postgresql://, and SQLite
+// for everything else, whether or not [Open] would take it.
+func DialectOf(dsn string) Dialect {
+	if scheme, _, isURL := cutScheme(dsn); isURL && (scheme == "postgres" || scheme == "postgresql") {
+		return Postgres
+	}
+	return SQLite
 }
 
 // keyValue is how the other form of a Postgres address begins. It is refused: a file could be called like that, and

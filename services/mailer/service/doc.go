@@ -15,6 +15,10 @@
 //     nothing later tells it so; it counts how many events it missed.
 //   - That a user was changed or deleted is known and causes no mail.
 //
+// Replicas share a Postgres. Each event is queued by one of them, and each mail is one's to send, whichever is free: it
+// is claimed before by a row that the others pass over, and left to them once its lease, twice what a mail may take, has
+// run out. There the mailbox folder has to be named, by --mailbox, and may be each replica's own.
+//
 // Mail goes through the small interface [Sender]: to a mailbox folder, a file <event-id>.eml each, or with --smtp to a
 // mail server. Of a server's refusals:
 //

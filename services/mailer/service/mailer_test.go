@@ -1,6 +1,8 @@
 package service_test
 
 import (
+	"cmp"
+	"log/slog"
 	"net/mail"
 	"os"
 	"path/filepath"
@@ -8,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -16,12 +17,16 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/bustest"
 	mailerv1 "github.com/tidings-dev/tidings/gen/mailer/v1"
+	"github.com/tidings-dev/tidings/services/internal/config"
+	"github.com/tidings-dev/tidings/services/internal/database"
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	"github.com/tidings-dev/tidings/services/internal/servicetest"
 	"github.com/tidings-dev/tidings/services/mailer/service"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servicetest.Main(m) }
+
+func TestThisHoldsOnPostgresToo(t *testing.T) { servicetest.NeedsPostgres(t) }
 
 // running is the mailer over loopback.
 type running struct {
@@ -33,10 +38,19 @@ type running struct {
 
 func newConfig(t *testing.T) service.Config {
 	t.Helper()
-	return service.Config{
+	cfg := service.Config{
 		Common:   servicetest.Common(t, "mailer"),
 		MailFrom: "Tidings <welcome@tidings.example>", MailMaxAge: 24 * time.Hour,
 	}
+	if servicetest.Dialect() == database.Postgres {
+		cfg.Mailbox = filepath.Join(t.TempDir(), "named")
+	}
+	return cfg
+}
+
+// folder is where the mails go: the default one, unless it is named.
+func folder(cfg service.Config) string {
+	return cmp.Or(cfg.Mailbox, filepath.Join(filepath.Dir(cfg.DB), "mailbox"))
 }
 
 func start(t *testing.T, rec *bustest.Recorder, cfg service.Config) *running {
@@ -50,10 +64,10 @@ func startOn(t *testing.T, open lifecycle.OpenBus, cfg service.Config) *running 
 	return &running{Running: r, t: t, api: mailerv1.NewMailerServiceClient(r.Conn), cfg: cfg}
 }
 
-// mailbox is the mails in the default folder, by file name.
+// mailbox is the mails in the folder, by file name.
 func (r *running) mailbox() map[string]*mail.Message {
 	r.t.Helper()
-	files, err := filepath.Glob(filepath.Join(filepath.Dir(r.cfg.DB), "mailbox", "*"))
+	files, err := filepath.Glob(filepath.Join(folder(r.cfg), "*"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -129,7 +143,7 @@ func TestWhatWasSentStaysSentOverARestart(t *testing.T) {
 	e := created(t, "ada@example.com", "Ada")
 	servicetest.Publish(t, rec, e)
 	r.CaughtUp()
-	if err := os.Remove(filepath.Join(filepath.Dir(cfg.DB), "mailbox", e.ID+".eml")); err != nil {
+	if err := os.Remove(filepath.Join(folder(cfg), e.ID+".eml")); err != nil {
 		t.Fatal(err)
 	}
 	r.Stop()
@@ -196,7 +210,7 @@ func TestHostileNamesAndAddressesInjectNothing(t *testing.T) {
 func TestAMailThatCantBeSentIsTriedAgain(t *testing.T) {
 	rec, cfg := bustest.NewRecorder(), newConfig(t)
 	r := start(t, rec, cfg)
-	box := filepath.Join(filepath.Dir(cfg.DB), "mailbox")
+	box := folder(cfg)
 	if err := os.Remove(box); err != nil {
 		t.Fatal(err)
 	}
@@ -301,5 +315,36 @@ func TestConfigNamesEveryFlagAtFault(t *testing.T) {
 	err := (&service.Config{MailFrom: "nobody", MailMaxAge: -1}).Validate()
 	if err == nil || !strings.Contains(err.Error(), "--mail-from") || !strings.Contains(err.Error(), "--mail-max-age") {
 		t.Errorf("error %v, want both flags named", err)
+	}
+}
+
+// A database on a server has no folder beside it, and nobody is to look for mails in the folder where a program happened
+// to be started.
+func TestOnPostgresWhereMailsGoHasToBeSaid(t *testing.T) {
+	const from = "Tidings <welcome@tidings.example>"
+	on := config.Common{DB: "postgres://me@127.0.0.1/tidings"}
+	err := (&service.Config{Common: on, MailFrom: from}).Validate()
+	if err == nil || !strings.Contains(err.Error(), "--mailbox DIR") || !strings.Contains(err.Error(), "--smtp URL") {
+		t.Errorf("error %v, want both flags named", err)
+	}
+	for _, cfg := range []service.Config{
+		{Common: on, MailFrom: from, Mailbox: "box"}, {Common: on, MailFrom: from, SMTP: "smtp://h"},
+		{Common: config.Common{DB: "mailer.db"}, MailFrom: from},
+	} {
+		if err := cfg.Validate(); err != nil {
+			t.Errorf("%+v: %v", cfg, err)
+		}
+	}
+}
+
+// Whoever starts a service without the check of the flags is refused as well.
+func TestOnPostgresItDoesNotStartWithoutAFolder(t *testing.T) {
+	servicetest.PostgresOnly(t, "beside a file there is a folder")
+	cfg := newConfig(t)
+	cfg.Mailbox = ""
+	r := service.New(cfg, lifecycle.Env{Log: slog.New(slog.DiscardHandler), OpenBus: servicetest.Over(bustest.NewRecorder())})
+	err := r.Run(t.Context(), func(lifecycle.Info) { t.Error("it serves") })
+	if err == nil || !strings.Contains(err.Error(), "--mailbox DIR") {
+		t.Errorf("error %v, want the flag named", err)
 	}
 }

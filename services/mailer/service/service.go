@@ -11,6 +11,7 @@ import (
 	mailerv1 "github.com/tidings-dev/tidings/gen/mailer/v1"
 	"github.com/tidings-dev/tidings/services/internal/backends"
 	"github.com/tidings-dev/tidings/services/internal/config"
+	"github.com/tidings-dev/tidings/services/internal/database"
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	"github.com/tidings-dev/tidings/services/internal/program"
 	"github.com/tidings-dev/tidings/services/mailer/internal/store"
@@ -23,7 +24,7 @@ const DefaultListen = "127.0.0.1:8484"
 // Config is what the mailer is told, by flags or by `tidings up`.
 type Config struct {
 	config.Common
-	Mailbox    string        `help:"Folder that mails are written to, a file each. The default is mailbox, beside the database." placeholder:"DIR"`
+	Mailbox    string        `help:"Folder that mails are written to, a file each. The default is mailbox, beside the file of the database; on Postgres there is none." placeholder:"DIR"`
 	SMTP       string        `name:"smtp" help:"Mail server that mails are handed to, instead of a folder: smtp://user@host:587 (STARTTLS) or smtps://user@host:465. The password comes from $$TIDINGS_SMTP_PASSWORD or ?password.file=PATH. Other parameters: tls, ca.file, helo, timeout, connections." placeholder:"URL"`
 	MailFrom   string        `help:"Who the mails are from." default:"Tidings <welcome@tidings.example>" placeholder:"ADDRESS"`
 	MailMaxAge time.Duration `help:"Events older than this mail nobody and are recorded as skipped; 0 is any age." default:"24h"`
@@ -38,7 +39,16 @@ func (c *Config) Validate() error {
 	if c.MailMaxAge < 0 {
 		faults = append(faults, fmt.Errorf("--mail-max-age %v: pass a time above 0, such as 24h, or 0 for any age", c.MailMaxAge))
 	}
-	return errors.Join(append(faults, c.checkSMTP())...)
+	return errors.Join(append(faults, c.checkMailbox(), c.checkSMTP())...)
+}
+
+// checkMailbox refuses to guess where mails go: a database on a server has no folder beside it.
+func (c *Config) checkMailbox() error {
+	if c.Mailbox != "" || c.SMTP != "" || database.DialectOf(c.DB) != database.Postgres {
+		return nil
+	}
+	return errors.New("on Postgres there is no folder beside the database to write mails to; " +
+		"pass --mailbox DIR, or --smtp URL for a mail server (TIDINGS_MAILBOX and TIDINGS_SMTP do too)")
 }
 
 // Main runs the mailer as a program of its own.
@@ -91,6 +101,9 @@ func build(cfg Config, p *lifecycle.Parts) error {
 
 // newSender makes what mails go through, and says how long one may take; 0 is the inbox's default.
 func newSender(cfg Config, p *lifecycle.Parts) (Sender, time.Duration, error) {
+	if err := cfg.checkMailbox(); err != nil {
+		return nil, 0, err
+	}
 	if cfg.SMTP == "" {
 		sender, err := newMailbox(cfg, p.DB.Name())
 		return sender, 0, err

@@ -216,6 +216,7 @@ func TestMailsWaitForAServerThatIsAway(t *testing.T) {
 // The database as it is between "sending" and "sent" is what a killed process leaves: it is copied at that moment, and
 // a mailer started on the copy.
 func TestAMailCutShortByAKillIsRepeatedUnderItsID(t *testing.T) {
+	servicetest.SQLiteOnly(t, "a file can be copied; the tests with processes kill one on Postgres")
 	takenOnce, copied := make(chan struct{}), make(chan struct{})
 	var taken atomic.Int32
 	srv := smtptest.Start(t, smtptest.Answers{NoTLS: true, Open: true, Taken: func(smtptest.Mail) error {
