@@ -77,7 +77,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger, opts ...Option) (*D
 	}
 	db, err := open(ctx, dsn, o, log)
 	if err != nil {
-		return nil, fmt.Errorf("database: %w", err)
+		return nil, fmt.Errorf("database: %w", endOf(ctx, err))
 	}
 	db.service = o.service
 	return db, nil

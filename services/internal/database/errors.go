@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -17,7 +18,7 @@ import (
 // IsUnavailable reports whether err says that the database can't do it just now, while nothing is wrong with the
 // statement: it is locked, its disk is full or broken, the server is away, shutting down or full, the connection is
 // gone, the transaction was the victim of a deadlock. Trying again later may work. The end of the caller's own context
-// is none of this.
+// is none of this; but where it cut a statement short on Postgres, the error doesn't say so: ask the context.
 func IsUnavailable(err error) bool {
 	var e sqlite3.Error
 	if errors.As(err, &e) {
@@ -26,10 +27,32 @@ func IsUnavailable(err error) bool {
 			sqlite3.ErrFull, sqlite3.ErrCantOpen, sqlite3.ErrProtocol,
 		}, e.Code)
 	}
-	if state := sqlState(err); state != "" {
+	switch state := sqlState(err); {
+	case state == "":
+		return isBroken(err)
+	case state == cancelled && isEnd(err):
+		return false
+	default:
 		return isFaultState(state)
 	}
-	return isBroken(err)
+}
+
+// cancelled is the SQLSTATE of a statement that somebody had the server cancel: as a rule this program, since the context
+// has ended. The server can't tell.
+const cancelled = "57014"
+
+// isEnd reports whether err tells of the end of a context.
+func isEnd(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// endOf makes the end of ctx known in the error of what it has cut short on Postgres, whose own tells of a statement that
+// was cancelled, and not why.
+func endOf(ctx context.Context, err error) error {
+	if sqlState(err) != cancelled || ctx.Err() == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ctx.Err(), err)
 }
 
 // IsUnique reports whether err says that a row would have repeated a primary key or a unique index.
@@ -49,7 +72,7 @@ func isBroken(err error) bool {
 	switch {
 	case errors.As(err, &connect):
 		return true
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case isEnd(err):
 		return false
 	case errors.As(err, &network):
 		return true

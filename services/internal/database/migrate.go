@@ -23,6 +23,10 @@ const versionTable = "service_migrations"
 // finds. A schema that belongs to another service is refused by an error that wraps [ErrInUse]; a database that a newer
 // program has migrated further is refused too, for its tables may have changed their meaning.
 func (db *DB) Migrate(ctx context.Context, files fs.FS) error {
+	return endOf(ctx, db.migrate(ctx, files))
+}
+
+func (db *DB) migrate(ctx context.Context, files fs.FS) error {
 	if db.Dialect == Postgres {
 		unlock, err := db.lockMigrations(ctx)
 		if err != nil {

@@ -34,7 +34,7 @@ const (
 // openPostgres opens the pool, makes the schema, and returns once the server has answered.
 func openPostgres(ctx context.Context, s *server, log *slog.Logger) (*DB, error) {
 	s.prepare()
-	pool := stdlib.OpenDB(*s.config, stdlib.OptionAfterConnect(setUp))
+	pool := stdlib.OpenDB(*s.config, stdlib.OptionAfterConnect(s.setUp))
 	pool.SetMaxOpenConns(s.pool)
 	pool.SetMaxIdleConns(s.pool)
 	pool.SetConnMaxIdleTime(maxIdle)
@@ -64,15 +64,7 @@ func (s *server) prepare() {
 	c.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelGrace}
 	}
-	for name, value := range map[string]string{
-		"search_path":                         s.schema,
-		"idle_in_transaction_session_timeout": millis(idleInTx),
-		// How the server finds out that this machine is gone, as the dialer does for the other way round.
-		"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
-		"client_encoding": "UTF8",
-	} {
-		c.RuntimeParams[name] = value
-	}
+	c.RuntimeParams["client_encoding"] = "UTF8"
 }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -91,12 +83,19 @@ func (s *server) dialer() *net.Dialer {
 	}
 }
 
-// setUp sees to it that a commit is on disk when it is answered, whatever the server, the database or the user has as
-// default. What waits for more than the disk, a standby's replay, stays.
-func setUp(ctx context.Context, c *pgx.Conn) error {
-	const text = `SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
-		WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)`
-	_, err := c.Exec(ctx, text, pgx.QueryExecModeSimpleProtocol)
+// setUp gives a new connection its settings. They are no parameters of its start, for a pooler refuses those that it does
+// not know, or passes them over: and without the schema everything would go into another one.
+//
+// A commit is on disk when it is answered, whatever the server, the database or the user has as default. What waits for
+// more than the disk, a standby's replay, stays. By keepalives the server finds out that this machine is gone, as the
+// dialer does for the other way round.
+func (s *server) setUp(ctx context.Context, c *pgx.Conn) error {
+	const text = `SELECT set_config('search_path', $1, false), set_config('idle_in_transaction_session_timeout', $2, false),
+		set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
+		set_config('tcp_keepalives_count', '3', false),
+		set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+			WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)`
+	_, err := c.Exec(ctx, text, pgx.QueryExecModeSimpleProtocol, s.schema, millis(idleInTx))
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -275,6 +276,34 @@ func TestAStatementWhoseContextEndsIsCancelledAndTheConnectionStays(t *testing.T
 	}
 	if after := pid(); after != before {
 		t.Errorf("session %d has become %d", before, after)
+	}
+}
+
+// A service that is told to stop while it migrates stops, and has not failed.
+func TestAMigrationWhoseContextEndsSaysSo(t *testing.T) {
+	s := servicetest.NewSchema(t, "database")
+	db := openFor(t, s.DSN, "users")
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err := db.Migrate(ctx, pgMigrations(map[string]string{"00001_t.sql": `SELECT pg_sleep(30);`}))
+	if !errors.Is(err, context.DeadlineExceeded) || database.IsUnavailable(err) {
+		t.Errorf("got %v, want the end of the context, which is no fault of the database", err)
+	}
+}
+
+// A pooler refuses parameters at the start of a connection that it does not know, or passes them over: and a service whose
+// schema was passed over would go on in another one.
+func TestNothingDependsOnParametersOfTheStart(t *testing.T) {
+	s := servicetest.NewSchema(t, "database")
+	p := servicetest.NewProxy(t, s)
+	openFor(t, p.DSN, "users")
+	for _, known := range []string{"client_encoding", "application_name", "user", "database"} {
+		if !slices.Contains(p.Started(), known) {
+			t.Errorf("%s is not among the parameters %q", known, p.Started())
+		}
+	}
+	if n := len(p.Started()); n != 4 {
+		t.Errorf("connections are started with %q", p.Started())
 	}
 }
 

@@ -39,7 +39,7 @@ func (s *Server) finish(ctx context.Context, method string, began time.Time, err
 		err = rpcerr.Internal(fmt.Errorf("panic: %v", panicked))
 		attrs = append(attrs, slog.String("stack", string(debug.Stack())))
 	}
-	answer := s.answer(err)
+	answer := s.answer(ctx, err)
 	level := levelOf(answer.Code())
 	if s.cfg.Log.Enabled(ctx, level) {
 		attrs = append(attrs, slog.String("method", method), slog.String("code", answer.Code().String()),
@@ -53,8 +53,9 @@ func (s *Server) finish(ctx context.Context, method string, began time.Time, err
 }
 
 // answer is what the caller is told of err. What carries a status of its own is answered as it is, without the text
-// of errors around it; of everything else only the log tells more.
-func (s *Server) answer(err error) *status.Status {
+// of errors around it; of everything else only the log tells more. A caller who has given up is not told of the database:
+// Postgres calls a statement that was cut short so cancelled, by whomever.
+func (s *Server) answer(ctx context.Context, err error) *status.Status {
 	var coded interface{ GRPCStatus() *status.Status }
 	switch {
 	case err == nil:
@@ -66,6 +67,9 @@ func (s *Server) answer(err error) *status.Status {
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(context.DeadlineExceeded)
 	case s.cfg.Unavailable != nil && s.cfg.Unavailable(err):
+		if ctx.Err() != nil {
+			return status.FromContextError(ctx.Err())
+		}
 		return status.Convert(rpcerr.Unavailable(retryAfter, err))
 	}
 	return status.Convert(rpcerr.Internal(err))

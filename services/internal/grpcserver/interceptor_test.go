@@ -74,6 +74,28 @@ func TestErrorsAreAnsweredAndLoggedByWhoseFaultTheyAre(t *testing.T) {
 	}
 }
 
+// A caller who gives up while Postgres works is no news of the database.
+func TestACallerWhoGivesUpIsNotToldOfTheDatabase(t *testing.T) {
+	given := make(chan struct{})
+	s := serve(t, grpcserver.Config{}, func(ctx context.Context, _ string) error {
+		close(given)
+		<-ctx.Done()
+		return fmt.Errorf("store: %w", errBusy)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-given; cancel() }()
+	if st, _ := status.FromError(s.get(ctx, "1")); st.Code() != codes.Canceled {
+		t.Errorf("answered %v", st)
+	}
+	s.stop()
+	if err := s.await(t); err != nil {
+		t.Fatal(err)
+	}
+	if lines := s.log.above(slog.LevelInfo); len(lines) != 0 {
+		t.Errorf("logged %v, want nothing", lines)
+	}
+}
+
 func TestUnavailableSaysWhenToRetry(t *testing.T) {
 	s := serve(t, grpcserver.Config{}, func(context.Context, string) error { return errBusy })
 	st, _ := status.FromError(s.get(t.Context(), "1"))

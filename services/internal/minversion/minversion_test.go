@@ -210,3 +210,23 @@ func TestOtherErrorsArePassedOn(t *testing.T) {
 		t.Errorf("gone: %v", err)
 	}
 }
+
+// On Postgres a statement that is under way when the time is up fails with an error that says nothing of contexts. The
+// caller is to hear how far the database is all the same.
+func TestAStatementThatIsCutShortIsNoFaultOfTheDatabase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := true
+		look := func(ctx context.Context) (minversion.Applied, error) {
+			if first {
+				first = false
+				return minversion.Applied{Version: 2}, nil
+			}
+			if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < minversion.Longest {
+				<-ctx.Done()
+				return minversion.Applied{}, errors.New("canceling statement due to user request (SQLSTATE 57014)")
+			}
+			return minversion.Applied{Version: 2}, nil
+		}
+		notApplied(t, minversion.Poll(t.Context(), "/users", 3, look), "2", "3", "behind")
+	})
+}

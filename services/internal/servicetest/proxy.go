@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -26,11 +27,35 @@ type Proxy struct {
 	server   string
 	all      sync.WaitGroup
 
-	mu    sync.Mutex
-	cut   Cut
-	left  int
-	onCut func()
-	conns []net.Conn
+	mu      sync.Mutex
+	cut     Cut
+	left    int
+	onCut   func()
+	conns   []net.Conn
+	started []string
+}
+
+// Started is the names of the parameters with which the last connection was started.
+func (p *Proxy) Started() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.started
+}
+
+// noteStart reads the first message of a client that asks for no TLS: length and version, four bytes each, then names and
+// values, each with a zero byte behind it.
+func (p *Proxy) noteStart(message []byte) {
+	if len(message) < 9 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.started = nil
+	for i, part := range strings.Split(strings.TrimRight(string(message[8:]), "\x00"), "\x00") {
+		if i%2 == 0 {
+			p.started = append(p.started, part)
+		}
+	}
 }
 
 // NewProxy stands in front of the schema's server until the test ends.
@@ -107,10 +132,13 @@ func (p *Proxy) up(client, server net.Conn, cutAfter chan<- func()) {
 	defer server.Close()
 	defer client.Close()
 	buf := make([]byte, 1<<16)
-	for {
+	for first := true; ; first = false {
 		n, err := client.Read(buf)
 		if err != nil {
 			return
+		}
+		if first {
+			p.noteStart(buf[:n])
 		}
 		if bytes.Contains(buf[:n], []byte("commit\x00")) {
 			if cut, then, yes := p.take(); yes && cut == BeforeCommit {
