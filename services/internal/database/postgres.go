@@ -115,24 +115,26 @@ func (s *server) check(ctx context.Context, pool *sql.DB) error {
 	return nil
 }
 
+// errNoGrant is the error of a schema that is there, and in which this user may not make tables.
+var errNoGrant = errors.New("the schema is there, and this user may not use it")
+
 // makeSchema makes the schema where it is missing. It asks first, for who may use a schema may not be allowed to make
-// one.
+// one. A user who lacks a right to the schema would be told later, in words that don't say so.
 func (s *server) makeSchema(ctx context.Context, pool *sql.DB) error {
-	there, err := s.hasSchema(ctx, pool)
-	if err != nil || there {
+	const text = `SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE')
+		FROM pg_catalog.pg_namespace WHERE nspname = $1`
+	var granted bool
+	switch err := pool.QueryRowContext(ctx, text, s.schema).Scan(&granted); {
+	case err == nil && !granted:
+		return errNoGrant
+	case !errors.Is(err, sql.ErrNoRows):
 		return err
 	}
-	_, err = pool.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS `+pgx.Identifier{s.schema}.Sanitize())
+	_, err := pool.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS `+pgx.Identifier{s.schema}.Sanitize())
 	if IsUnique(err) { // another replica has made it at the same moment, which IF NOT EXISTS doesn't see
 		err = nil
 	}
 	return err
-}
-
-func (s *server) hasSchema(ctx context.Context, pool *sql.DB) (there bool, err error) {
-	const text = `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)`
-	err = pool.QueryRowContext(ctx, text, s.schema).Scan(&there)
-	return there, err
 }
 
 // explain says what to do about an error of the start. None of pgx's has the password in it.
@@ -141,6 +143,8 @@ func (s *server) explain(err error) error {
 	var connect *pgconn.ConnectError
 	switch state := sqlState(err); {
 	case errors.Is(err, ErrUnsupported), errors.Is(err, context.Canceled):
+	case errors.Is(err, errNoGrant):
+		mend = fmt.Sprintf("; have it granted: GRANT USAGE, CREATE ON SCHEMA %s TO %s", s.schema, pgx.Identifier{s.config.User}.Sanitize())
 	case strings.HasPrefix(state, "28"):
 		mend = fmt.Sprintf("; pass the user in --db, and the password by %s, PGPASSWORD, ?%s=PATH or a passfile", PasswordEnv, paramPasswordFile)
 	case state == "3D000":

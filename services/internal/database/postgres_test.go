@@ -190,7 +190,18 @@ func TestAUserWhoMayNotMakeTheSchemaIsToldWhatToDo(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf(`CREATE SCHEMA %s AUTHORIZATION "%s"`, s.Name, role)) {
 		t.Errorf("got %v", err)
 	}
-	mustExec(t, s.Admin, `CREATE SCHEMA `+s.Name+` AUTHORIZATION `+role)
+	mustExec(t, s.Admin, `CREATE SCHEMA `+s.Name)
+	for _, granted := range []string{"", "USAGE", "CREATE"} { // without both, it can do nothing
+		if granted != "" {
+			mustExec(t, s.Admin, `REVOKE ALL ON SCHEMA `+s.Name+` FROM `+role)
+			mustExec(t, s.Admin, `GRANT `+granted+` ON SCHEMA `+s.Name+` TO `+role)
+		}
+		_, err := database.Open(t.Context(), dsn, discard, database.ForService("users"))
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf(`GRANT USAGE, CREATE ON SCHEMA %s TO "%s"`, s.Name, role)) {
+			t.Errorf("with %q granted: %v", granted, err)
+		}
+	}
+	mustExec(t, s.Admin, `GRANT USAGE, CREATE ON SCHEMA `+s.Name+` TO `+role)
 	if err := openFor(t, dsn, "users").Migrate(t.Context(), pgMigrations(map[string]string{"00001_t.sql": `CREATE TABLE t (n BIGINT);`})); err != nil {
 		t.Errorf("with the schema made: %v", err)
 	}
