@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"testing"
 
-	_ "github.com/mattn/go-sqlite3" // to read the books of services
-
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/inbox"
 	"github.com/tidings-dev/tidings/bus/outbox"
@@ -17,7 +15,7 @@ import (
 // inbox is how a reader's inbox stands, by its own books: what its status tells, read from its database beside it.
 func (s *service) inbox(t *testing.T) inbox.Status {
 	t.Helper()
-	return readBooks(t, s.db, func(ctx context.Context, db *sql.DB) (inbox.Status, error) {
+	return readBooks(t, s, func(ctx context.Context, db *sql.DB) (inbox.Status, error) {
 		nothing := inbox.Any(func(context.Context, inbox.Tx, []bus.Event) error { return errors.New("nobody calls it") })
 		in, err := inbox.New(inbox.Config{Group: s.name, Topics: []string{s.topic}, DB: db}, nothing)
 		if err != nil {
@@ -30,7 +28,7 @@ func (s *service) inbox(t *testing.T) inbox.Status {
 // outbox is how the owner's outbox stands.
 func (s *stack) outbox(t *testing.T) outbox.Status {
 	t.Helper()
-	return readBooks(t, s.users.db, func(ctx context.Context, db *sql.DB) (outbox.Status, error) {
+	return readBooks(t, s.users, func(ctx context.Context, db *sql.DB) (outbox.Status, error) {
 		o, err := outbox.New(ctx, db)
 		if err != nil {
 			return outbox.Status{}, err
@@ -40,16 +38,16 @@ func (s *stack) outbox(t *testing.T) outbox.Status {
 }
 
 // readBooks reads a database that a service has open, and can't change it.
-func readBooks[Status any](t *testing.T, path string, read func(context.Context, *sql.DB) (Status, error)) Status {
+func readBooks[Status any](t *testing.T, s *service, read func(context.Context, *sql.DB) (Status, error)) Status {
 	t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+path+"?mode=ro&_busy_timeout=5000")
+	db, err := s.database()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }() // nothing was written
 	status, err := read(t.Context(), db)
 	if err != nil {
-		t.Fatalf("%s: %v", path, err)
+		t.Fatalf("%s: %v", s.db, err)
 	}
 	return status
 }

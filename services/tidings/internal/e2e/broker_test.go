@@ -80,7 +80,7 @@ func startEmbedded(t *testing.T, k kind) *embeddedServer {
 	return s
 }
 
-func (s *embeddedServer) wire() wire { return wire{s.kind, s.url, false} }
+func (s *embeddedServer) wire() wire { return wire{kind: s.kind, url: s.url} }
 
 func (s *embeddedServer) Kill(*testing.T) { s.process.kill() }
 
@@ -122,7 +122,7 @@ func (s *realServer) real(args ...string) *exec.Cmd {
 	return cmd
 }
 
-func (s *realServer) wire() wire { return wire{s.kind, s.url, true} }
+func (s *realServer) wire() wire { return wire{kind: s.kind, url: s.url, real: true} }
 
 func (s *realServer) Start(t *testing.T) {
 	t.Helper()

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"net/http"
-	"path/filepath"
 	"sync"
 	"testing"
 )
@@ -10,7 +9,7 @@ import (
 // A service that was down gets everything where the bus keeps it. Elsewhere it gets nothing of it, ever, and says to the
 // unit how much that is, by what the owner tells of itself when nothing follows.
 func TestAServiceThatWasDownCatchesUp(t *testing.T) {
-	onBuses(t, func(t *testing.T, w wire) {
+	onDatabases(t, func(t *testing.T, w wire) {
 		s := newStack(t, w)
 		ids := s.create(t, 0, 50)
 		s.agree(t)
@@ -45,14 +44,14 @@ func TestAServiceThatWasDownCatchesUp(t *testing.T) {
 // Who is new, or has nothing left, gets everything that there ever was, where the bus keeps it. Elsewhere it gets nothing
 // of that, and all that is written from then on; of what was before it knows nothing, so it misses nothing.
 func TestANewServiceAndOneWhoseDatabaseWasDeletedGetEverything(t *testing.T) {
-	onBuses(t, func(t *testing.T, w wire) {
+	onDatabases(t, func(t *testing.T, w wire) {
 		s := newStack(t, w)
 		ids := s.create(t, 0, 100)
 		s.remove(t, ids[7])
 		s.agree(t)
 
 		second := s.service(t, "directory", s.users.topic)
-		second.db = filepath.Join(s.dir, "second.db")
+		second.keepIn("second")
 		second.isNew()
 		second.start(t)
 		s.agreeOn(t, second)
@@ -79,7 +78,7 @@ func TestANewServiceAndOneWhoseDatabaseWasDeletedGetEverything(t *testing.T) {
 // Killed under load, nothing is missing where the bus keeps it. Elsewhere what came while a reader was away is missing,
 // and each counts exactly what it lacks.
 func TestAServiceThatIsKilledUnderLoadMissesNothing(t *testing.T) {
-	onBuses(t, func(t *testing.T, w wire) {
+	onDatabases(t, func(t *testing.T, w wire) {
 		s := newStack(t, w)
 		s.doubt()
 		var load sync.WaitGroup
@@ -98,7 +97,7 @@ func TestAServiceThatIsKilledUnderLoadMissesNothing(t *testing.T) {
 // What was acknowledged is published, by the process after if need be. Whoever listens all the time loses nothing even
 // where the bus keeps nothing, and nothing is done twice.
 func TestTheOwnerThatIsKilledPublishesWhatItHasAcknowledged(t *testing.T) {
-	onBuses(t, func(t *testing.T, w wire) {
+	onDatabases(t, func(t *testing.T, w wire) {
 		s := newStack(t, w)
 		for round := range 3 {
 			s.create(t, round*50, round*50+50)

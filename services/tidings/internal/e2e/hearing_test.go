@@ -24,7 +24,7 @@ func (c *current) set(h hearing) { c.now.Store(int32(h)) }
 // it, and nobody can be while the server is gone.
 func (s *service) listens(t *testing.T) {
 	t.Helper()
-	if s.stack.keeps || s == s.stack.users || s.stack.cut {
+	if s.stack.keeps || s.owns() || s.stack.cut {
 		return
 	}
 	eventually(t, startTime, func() error { return s.bus(t) })
@@ -34,13 +34,13 @@ func (s *service) listens(t *testing.T) {
 }
 
 // turnsAway waits, before a service stops, until nothing is on its way to a reader, or from the owner: only then is it
-// known what is lost.
+// known what is lost. Where a replica goes on, nothing is.
 func (s *service) turnsAway(t *testing.T) {
 	t.Helper()
-	if s.stack.keeps || s.stack.cut {
+	if s.stack.keeps || s.stack.cut || s.covered() {
 		return
 	}
-	if s == s.stack.users {
+	if s.owns() {
 		s.stack.published(t)
 		return
 	}
@@ -50,7 +50,7 @@ func (s *service) turnsAway(t *testing.T) {
 
 // doubt says that nobody knows which of the events to come a reader gets, until it agrees again.
 func (s *service) doubt() {
-	if !s.stack.keeps && s != s.stack.users {
+	if !s.stack.keeps && !s.owns() && !s.covered() {
 		s.hearing.set(unsure)
 	}
 }

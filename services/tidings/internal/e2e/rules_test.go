@@ -3,9 +3,11 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,24 +110,59 @@ func TestNoTwoServicesOpenTheSameFile(t *testing.T) {
 	})
 }
 
+// On Postgres the four may be given one database: each keeps to a schema of its own, and to no other.
+func TestNoTwoServicesShareASchema(t *testing.T) {
+	t.Parallel()
+	needPostgres(t)
+	s := newStack(t, startEmbedded(t, kinds[0]).wire().onPostgres(t))
+	s.create(t, 0, 5)
+	s.agree(t)
+	for _, one := range s.all() {
+		if owner := one.ask(t, `SELECT service FROM `+one.name+`.service_owner`); owner != one.name {
+			t.Errorf("schema %s belongs to %s", one.name, owner)
+		}
+	}
+	const strange = `SELECT count(*) FROM pg_catalog.pg_tables
+		WHERE schemaname NOT IN ('pg_catalog', 'information_schema', 'users', 'directory', 'audit', 'mailer')`
+	if n := s.users.ask(t, strange); n != "0" {
+		t.Errorf("%s tables stand outside of the services' schemas", n)
+	}
+	second := start(t, binary(t, "audit"), s.environment(), "--bus="+s.url, "--topic="+s.audit.topic,
+		"--db="+s.server+"&schema=directory", "--listen="+ownAddress(t, 1))
+	const want = "is in use by the service directory"
+	if code := second.wait(t, startTime); code != 1 || !strings.Contains(second.out.String(), want) {
+		t.Errorf("an audit on the directory's schema: exit %d, %q; want %q", code, second.out.String(), want)
+	}
+}
+
 // The third rule: services speak by event only. Whom the processes are connected to says so.
 func TestServicesDialNothingButTheBroker(t *testing.T) {
-	onEmbedded(t, func(t *testing.T, b *embeddedServer) {
-		s := newStack(t, b.wire())
-		s.create(t, 0, 5)
-		s.agree(t)
-		for _, one := range s.all() {
-			peers := one.process.dialled(t)
-			if len(peers) == 0 {
-				t.Errorf("%s is connected to nobody, not even the broker", one.name)
-			}
-			for _, peer := range peers {
-				if peer != b.addr {
-					t.Errorf("%s is connected to %s, which is not the broker", one.name, peer)
-				}
-			}
+	onEmbedded(t, func(t *testing.T, b *embeddedServer) { newStack(t, b.wire()).dialOnly(t, b.addr) })
+	t.Run("and Postgres", func(t *testing.T) {
+		needPostgres(t)
+		t.Parallel()
+		b := startEmbedded(t, kinds[0])
+		s := newStack(t, b.wire().onPostgres(t))
+		at, err := url.Parse(s.server)
+		if err != nil {
+			t.Fatal(err)
 		}
+		s.dialOnly(t, b.addr, at.Host)
 	})
+}
+
+// dialOnly fails the test unless every process, after some work, is connected to all of these, and to nobody else.
+func (s *stack) dialOnly(t *testing.T, allowed ...string) {
+	t.Helper()
+	s.create(t, 0, 5)
+	s.agree(t)
+	for _, one := range s.all() {
+		peers := one.process.dialled(t)
+		slices.Sort(peers)
+		if slices.Sort(allowed); !slices.Equal(peers, allowed) {
+			t.Errorf("%s is connected to %v, want %v", one.name, peers, allowed)
+		}
+	}
 }
 
 // listed is what `go list -json` says of a package.

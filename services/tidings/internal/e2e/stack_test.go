@@ -2,9 +2,8 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ type service struct {
 	stack   *stack
 	name    string
 	topic   string
+	home    string // of its database: the name of the file, or of the schema
 	db      string
 	listen  string // a port of its own
 	door    string // users only
@@ -26,18 +26,25 @@ type service struct {
 	process *process
 	conn    *grpc.ClientConn
 
+	first   *service                // of whom this is a replica, or nil
+	replica *service                // that shares the database, or nil
+	live    atomic.Pointer[process] // the same as process, for a load that runs while it is started anew
+	held    atomic.Bool             // the process is stopped, and answers nobody
+
 	killed  bool    // at least once, so that a lease of the process before may be in the way
 	hearing current // a reader's, on a bus that keeps nothing
 	since   int     // how many events were written before its database was made
 }
 
-// stack is the four services, each a process with its own database, on one bus and a topic of its own.
+// stack is the four services, each a process, or two, with its own database, on one bus and a topic of its own.
 type stack struct {
 	wire
 	users, directory, audit, mailer *service
 	dir                             string
+	server                          string // the Postgres database that holds a schema of each service; "" for files in dir
 	ledger                          ledger
 	cut                             bool // the server is gone
+	turn                            atomic.Int64
 }
 
 // newStack starts all four. On a bus that keeps nothing the readers come first, so that they hear everything, and the
@@ -51,13 +58,14 @@ func newStack(t *testing.T, w wire) *stack {
 
 func (s *stack) startAll(t *testing.T) {
 	t.Helper()
-	for _, one := range append(s.readers(), s.users) {
-		one.start(t)
+	if s.keeps {
+		startTogether(t, s.all()...)
+		return
 	}
+	startTogether(t, s.readers()...)
+	startTogether(t, s.users)
 	for _, r := range s.readers() {
-		if !s.keeps {
-			eventually(t, startTime, func() error { return r.upToDate(t) })
-		}
+		eventually(t, startTime, func() error { return r.upToDate(t) })
 	}
 }
 
@@ -65,6 +73,9 @@ func (s *stack) startAll(t *testing.T) {
 func emptyStack(t *testing.T, w wire) *stack {
 	t.Helper()
 	s := &stack{wire: w, dir: t.TempDir()}
+	if w.postgres {
+		s.server = newDatabase(t)
+	}
 	s.users = s.service(t, "users", "e2e-"+uuid.NewString())
 	s.users.door = ownAddress(t, 1)
 	s.users.more = []string{"--door=" + s.users.door}
@@ -77,7 +88,9 @@ func emptyStack(t *testing.T, w wire) *stack {
 
 func (s *stack) service(t *testing.T, name, topic string) *service {
 	t.Helper()
-	return &service{stack: s, name: name, topic: topic, listen: ownAddress(t, 1), db: filepath.Join(s.dir, name+".db")}
+	one := &service{stack: s, name: name, topic: topic, listen: ownAddress(t, 1)}
+	one.keepIn(name)
+	return one
 }
 
 func (s *stack) readers() []*service { return []*service{s.directory, s.audit, s.mailer} }
@@ -101,9 +114,22 @@ func (s *service) start(t *testing.T) {
 	if s.hearing.is() == deaf {
 		s.stack.published(t)
 	}
-	s.process = start(t, binary(t, s.name), nil, append([]string{
+	s.launch(t)
+	s.serves(t)
+}
+
+// launch starts the process, and waits for nothing.
+func (s *service) launch(t *testing.T) {
+	t.Helper()
+	s.process = start(t, binary(t, s.name), s.stack.environment(), append([]string{
 		"--bus=" + s.stack.url, "--topic=" + s.topic, "--db=" + s.db, "--listen=" + s.listen, "--log-format=json",
 	}, s.more...)...)
+	s.live.Store(s.process)
+}
+
+// serves waits until a process that was launched does, and listens.
+func (s *service) serves(t *testing.T) {
+	t.Helper()
 	s.process.await(t, `"msg":"serving","service":"`+s.name+`","address":"`+s.listen+`"`)
 	s.dial(t)
 	s.listens(t)
@@ -138,7 +164,7 @@ func (s *service) restart(t *testing.T) {
 // kill ends the service at any moment. What was being delivered to it may be lost where the bus keeps nothing.
 func (s *service) kill() {
 	s.doubt()
-	s.killed = true
+	s.primary().killed = true
 	s.process.kill()
 }
 
@@ -150,24 +176,6 @@ func (s *service) bus(t *testing.T) error {
 		err = fmt.Errorf("health of its bus is %v", answer.GetStatus())
 	}
 	return err
-}
-
-// forget deletes the database, as somebody does who wants it filled anew. The service must be stopped.
-func (s *service) forget(t *testing.T) {
-	t.Helper()
-	files, err := filepath.Glob(s.db + "*")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no database at %s: %v", s.db, err)
-	}
-	for _, file := range files {
-		if strings.HasSuffix(file, ".lock") {
-			continue
-		}
-		if err := os.Remove(file); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.isNew()
 }
 
 // catchUpTime is how long services may take until they agree, on a machine that is busy with other tests. A mailer that
@@ -196,8 +204,10 @@ func (s *stack) agreeOn(t *testing.T, readers ...*service) {
 			within += leaseTime
 		}
 		eventually(t, within, func() error {
-			if err := r.agrees(t, told); err != nil {
-				return fmt.Errorf("%s: %w", r.name, err)
+			for _, one := range r.running() {
+				if err := one.agrees(t, told); err != nil {
+					return fmt.Errorf("%s at %s: %w", one.name, one.listen, err)
+				}
 			}
 			return nil
 		})

@@ -36,7 +36,7 @@ func (s *service) agrees(t *testing.T, told map[string][]fact) error {
 // nothing has nothing to know.
 func (s *service) heardLast(t *testing.T, told map[string][]fact) error {
 	t.Helper()
-	if s.stack.keeps || s.since > 0 && s.since == s.stack.ledger.len() {
+	if since := s.primary().since; s.stack.keeps || since > 0 && since == s.stack.ledger.len() {
 		return nil
 	}
 	return s.upToDate(t)
@@ -149,7 +149,7 @@ func (s *service) lacksHistory(t *testing.T, told map[string][]fact) (all lacks,
 func (s *service) lacksEntries(events []fact, entries []entry) (all lacks, err error) {
 	next := uint64(1) // the version that no entry has told of yet
 	for i, e := range entries {
-		first := i == 0 && s.since > 0 // of a key that it knows nothing of, in a database that is younger
+		first := i == 0 && s.primary().since > 0 // of a key that it knows nothing of, in a database that is younger
 		switch {
 		case e.last > uint64(len(events)) || e.first < next || e.first > next && !first:
 			return all, fmt.Errorf("versions %d to %d are no entry", next, e.first)
@@ -185,7 +185,7 @@ func (s *service) lacksEntries(events []fact, entries []entry) (all lacks, err e
 func (s *service) lacksMessages(t *testing.T, told map[string][]fact) (all lacks, err error) {
 	t.Helper()
 	state := mailerv1.Message_STATE_SENT
-	if s.killed && !s.stack.keeps {
+	if s.primary().killed && !s.stack.keeps {
 		state = mailerv1.Message_STATE_UNSPECIFIED // any
 	}
 	sent, err := s.messages(t, state)

@@ -33,12 +33,12 @@ func onPlatforms(t *testing.T, test func(t *testing.T, u *up)) {
 	for _, k := range kinds {
 		t.Run(k.name+" embedded", func(t *testing.T) {
 			t.Parallel()
-			test(t, newUp(t, wire{k, k.name, false}))
+			test(t, newUp(t, wire{kind: k, url: k.name}))
 		})
 		t.Run(k.name+" real", func(t *testing.T) {
 			url := k.needReal(t)
 			t.Parallel()
-			test(t, newUp(t, wire{k, url, true}))
+			test(t, newUp(t, wire{kind: k, url: url, real: true}))
 		})
 	}
 }
@@ -49,7 +49,7 @@ func onEmbeddedPlatforms(t *testing.T, test func(t *testing.T, u *up)) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
-			test(t, newUp(t, wire{k, k.name, false}))
+			test(t, newUp(t, wire{kind: k, url: k.name}))
 		})
 	}
 }
@@ -274,7 +274,7 @@ func TestOneFlagChangesTheBus(t *testing.T) {
 	counts := map[string]int64{}
 	for round := range int64(2) {
 		for _, k := range kinds {
-			u := newUp(t, wire{k, k.name, false})
+			u := newUp(t, wire{kind: k, url: k.name})
 			u.data = data
 			u.start(t)
 			for _, promise := range []string{`\(for first runs, tests and laptops\)`, promises(k)} {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ func TestWhatIsTypedWrongIsTold(t *testing.T) {
 }
 
 func TestAServiceWhoseAddressIsInUseSaysSo(t *testing.T) {
-	s := emptyStack(t, wire{kinds[0], "kafka://127.0.0.1:1", false})
+	s := emptyStack(t, wire{kind: kinds[0], url: "kafka://127.0.0.1:1"})
 	s.directory.start(t)
 	second := start(t, binary(t, "directory"), nil, "--bus=kafka://127.0.0.1:1",
 		"--db="+filepath.Join(s.dir, "second.db"), "--listen="+s.directory.listen)
@@ -56,10 +57,6 @@ func TestAServiceWhoseAddressIsInUseSaysSo(t *testing.T) {
 	want := "directory: --listen " + s.directory.listen + " is in use; stop the other process or pass --listen\n"
 	if !strings.Contains(second.out.String(), want) {
 		t.Errorf("it printed %q, want %q", second.out.String(), want)
-	}
-	third := start(t, binary(t, "directory"), nil, "--bus=kafka://127.0.0.1:1", "--db="+s.directory.db, "--listen=127.0.0.1:0")
-	if code := third.wait(t, startTime); code != 1 || !strings.Contains(third.out.String(), "in use by another process") {
-		t.Errorf("exit %d, %q; want the database to be in use", code, third.out.String())
 	}
 	for name, address := range map[string]string{"kafka": "kafka://127.0.0.1:19092", "redis": "redis://127.0.0.1:16379/0"} {
 		bare := start(t, binary(t, "directory"), nil, "--bus="+name)
@@ -71,10 +68,35 @@ func TestAServiceWhoseAddressIsInUseSaysSo(t *testing.T) {
 
 // What a bus lacks is no secret: every service says at its start what it does without, before it has reached the bus.
 func TestServicesSayWhatTheyDoWithout(t *testing.T) {
-	s := emptyStack(t, wire{redisKind(), "redis://127.0.0.1:1/0", false})
+	s := emptyStack(t, wire{kind: redisKind(), url: "redis://127.0.0.1:1/0"})
 	s.cut = true
 	for _, one := range s.all() {
 		one.start(t)
 		one.process.await(t, `"level":"WARN".*"without":"durable, replayable, groups"`)
+	}
+}
+
+// A file has one process. The second is refused before it has changed anything, by an error that says who has the file
+// and what to do, and may have it as soon as the first is gone, however that ended.
+func TestASecondProcessOnASQLiteFileIsRefused(t *testing.T) {
+	t.Parallel()
+	s := emptyStack(t, wire{kind: kinds[0], url: "kafka://127.0.0.1:1"})
+	for _, one := range s.all() {
+		one.start(t)
+		second := s.service(t, one.name, one.topic)
+		second.db = one.db
+		if one.owns() {
+			second.more = []string{"--door=" + ownAddress(t, 1)}
+		}
+		second.launch(t)
+		want := fmt.Sprintf("%s: database: %s is in use by another process (%d); stop it, or pass another file with --db\n",
+			one.name, one.db, one.process.cmd.Process.Pid)
+		if code := second.process.wait(t, startTime); code != 1 || !strings.Contains(second.process.out.String(), want) {
+			t.Errorf("exit %d, %q; want %q", code, second.process.out.String(), want)
+		}
+		one.answers(t)
+		one.kill()
+		second.start(t)
+		second.answers(t)
 	}
 }

@@ -20,6 +20,8 @@ type kind struct {
 	// counted by them.
 	keeps bool
 
+	partitions string // has topics made smaller, where there are many topics: a parameter of the URL
+
 	pid  string // where .ci/real writes the server's process id down
 	port string // tells .ci/real where it is to listen
 }
@@ -27,7 +29,7 @@ type kind struct {
 var kinds = [...]kind{
 	{
 		name: "kafka", variable: "TIDINGS_TEST_KAFKA", backend: kafka.Backend, keeps: true,
-		pid: "kafka-1.pid", port: "TIDINGS_REAL_KAFKA_PORT",
+		partitions: "?partitions=4", pid: "kafka-1.pid", port: "TIDINGS_REAL_KAFKA_PORT",
 	},
 	{
 		name: "redis", variable: "TIDINGS_TEST_REDIS", backend: redis.Backend, keeps: false,
@@ -51,6 +53,8 @@ type wire struct {
 	kind
 	url  string
 	real bool
+
+	postgres bool // services keep what they know there, and not in files
 }
 
 // onBuses runs a test that does not stop the server: on each backend, on the embedded server and on the real one that
@@ -65,7 +69,19 @@ func onBuses(t *testing.T, test func(t *testing.T, w wire)) {
 		t.Run(k.name+" real", func(t *testing.T) {
 			url := k.needReal(t)
 			t.Parallel()
-			test(t, wire{k, url, true})
+			test(t, wire{kind: k, url: url, real: true})
+		})
+	}
+}
+
+// onDatabases is onBuses for a test that is to hold for services on Postgres too: there, on each embedded server.
+func onDatabases(t *testing.T, test func(t *testing.T, w wire)) {
+	onBuses(t, test)
+	for _, k := range kinds {
+		t.Run(k.name+" embedded, Postgres", func(t *testing.T) {
+			needPostgres(t)
+			t.Parallel()
+			test(t, startEmbedded(t, k).wire().onPostgres(t))
 		})
 	}
 }
