@@ -26,6 +26,7 @@ type upCommand struct {
 	Bus       string     `help:"kafka or redis for the server inside this process, or the address of a real one: kafka://host:9092, redis://host:6379 (default ${default})." default:"kafka" placeholder:"URL"`
 	Broker    string     `help:"Where the server inside this process listens (default 127.0.0.1:19092 for kafka, 127.0.0.1:16379 for redis)." placeholder:"HOST:PORT"`
 	Data      string     `help:"Folder for all data; each bus has one of its own in it (default ${default})." default:"${data}" placeholder:"DIR"`
+	DB        string     `name:"db" help:"Postgres database for all services, postgres://user@host:5432/database, where each keeps to a schema named after it; the password comes from $$TIDINGS_DB_PASSWORD, $$PGPASSWORD, ?password.file=PATH or ~/.pgpass. The default is a SQLite file for each, below --data. Log, mailbox and the server inside this process stay below --data." placeholder:"URL"`
 	Fresh     bool       `help:"Empty the data of this bus first."`
 	Topic     string     `help:"Topic of users' events." default:"${topic}"`
 	Door      string     `help:"Where the write door listens (default ${default})." default:"127.0.0.1:8480" placeholder:"HOST:PORT"`
@@ -40,7 +41,7 @@ type upCommand struct {
 
 func (c *upCommand) run(ctx context.Context, in program.IO, parsed *kong.Context) (err error) {
 	cfg := platform.Config{
-		Bus: c.Bus, Broker: c.Broker, Data: c.Data, Topic: c.Topic, Door: c.Door,
+		Bus: c.Bus, Broker: c.Broker, Data: c.Data, DB: c.DB, Topic: c.Topic, Door: c.Door,
 		Users: c.Users, Directory: c.Directory, Audit: c.Audit, Mailer: c.Mailer,
 		More: map[string][]string{"mailer": c.mail()},
 	}
@@ -119,7 +120,7 @@ func (c *upCommand) serve(ctx context.Context, out io.Writer, door net.Listener,
 	fmt.Fprintln(out, "stopping")
 	err = errors.Join(err, p.Close())
 	if err == nil {
-		fmt.Fprintf(out, "stopped; data stays in %s\n", cfg.Dir())
+		fmt.Fprintf(out, "stopped; data stays in %s\n", place(cfg))
 	}
 	return err
 }
@@ -160,4 +161,12 @@ func openLog(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
 	return f, nil
+}
+
+// place is where the data is, for people.
+func place(cfg platform.Config) string {
+	if cfg.DB == "" {
+		return cfg.Dir()
+	}
+	return cfg.Dir() + " and on Postgres"
 }

@@ -139,3 +139,24 @@ func TestAnAddressInUseNamesTheFlagOfUp(t *testing.T) {
 		t.Errorf("exit %d, %q; want %q", code, faults, want)
 	}
 }
+
+func TestADatabaseForAllIsOnPostgresAndHasASchemaForEach(t *testing.T) {
+	for arg, want := range map[string]string{
+		"--db=all.db": "--db is for Postgres",
+		"--db=postgres://u@127.0.0.1/d?schema=all":     "each service needs its own",
+		"--db=postgres://u@127.0.0.1/d?search_path=al": "each service needs its own",
+	} {
+		data := filepath.Join(t.TempDir(), "data")
+		code, _, faults := ran("up", arg, "--data="+data, "--control=127.0.0.1:0")
+		if code != 2 || !strings.Contains(faults, want) {
+			t.Errorf("%s: exit %d, %q; want %q", arg, code, faults, want)
+		}
+		if _, err := os.Stat(data); err == nil {
+			t.Errorf("%s: left a folder", arg)
+		}
+	}
+	code, _, faults := ran("up", "--db=postgres://u@127.0.0.1/d", "--fresh", "--data="+t.TempDir(), "--control=127.0.0.1:0")
+	if code != 2 || !strings.Contains(faults, "--fresh: it empties files") {
+		t.Errorf("--fresh: exit %d, %q", code, faults)
+	}
+}

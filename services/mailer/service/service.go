@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,8 +25,11 @@ const DefaultListen = "127.0.0.1:8484"
 // Config is what the mailer is told, by flags or by `tidings up`.
 type Config struct {
 	config.Common
-	Mailbox    string        `help:"Folder that mails are written to, a file each. The default is mailbox, beside the file of the database; on Postgres there is none." placeholder:"DIR"`
-	SMTP       string        `name:"smtp" help:"Mail server that mails are handed to, instead of a folder: smtp://user@host:587 (STARTTLS) or smtps://user@host:465. The password comes from $$TIDINGS_SMTP_PASSWORD or ?password.file=PATH. Other parameters: tls, ca.file, helo, timeout, connections." placeholder:"URL"`
+	Mailbox string `help:"Folder that mails are written to, a file each. The default is mailbox, beside the file of the database; on Postgres there is none." placeholder:"DIR"`
+	SMTP    string `name:"smtp" help:"Mail server that mails are handed to, instead of a folder: smtp://user@host:587 (STARTTLS) or smtps://user@host:465. The password comes from $$TIDINGS_SMTP_PASSWORD or ?password.file=PATH. Other parameters: tls, ca.file, helo, timeout, connections." placeholder:"URL"`
+	// Folder is where mails are written to where neither Mailbox nor SMTP is set, instead of beside the database: for
+	// whoever starts the mailer from another program.
+	Folder     string        `kong:"-"`
 	MailFrom   string        `help:"Who the mails are from." default:"Tidings <welcome@tidings.example>" placeholder:"ADDRESS"`
 	MailMaxAge time.Duration `help:"Events older than this mail nobody and are recorded as skipped; 0 is any age." default:"24h"`
 }
@@ -44,7 +48,7 @@ func (c *Config) Validate() error {
 
 // checkMailbox refuses to guess where mails go: a database on a server has no folder beside it.
 func (c *Config) checkMailbox() error {
-	if c.Mailbox != "" || c.SMTP != "" || database.DialectOf(c.DB) != database.Postgres {
+	if c.Mailbox != "" || c.SMTP != "" || c.Folder != "" || database.DialectOf(c.DB) != database.Postgres {
 		return nil
 	}
 	return errors.New("on Postgres there is no folder beside the database to write mails to; " +
@@ -119,11 +123,7 @@ func newSender(cfg Config, p *lifecycle.Parts) (Sender, time.Duration, error) {
 }
 
 func newMailbox(cfg Config, db string) (*Mailbox, error) {
-	folder := cfg.Mailbox
-	if folder == "" {
-		folder = filepath.Join(filepath.Dir(db), "mailbox")
-	}
-	box, err := NewMailbox(folder)
+	box, err := NewMailbox(cmp.Or(cfg.Mailbox, cfg.Folder, filepath.Join(filepath.Dir(db), "mailbox")))
 	if err != nil {
 		return nil, fmt.Errorf("--mailbox: %w", err)
 	}

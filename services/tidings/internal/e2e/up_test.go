@@ -21,6 +21,7 @@ type up struct {
 	wire          // where the server is inside the platform, its url is the name that --bus has for it
 	process       *process
 	data          string
+	env           []string
 	control, door string
 
 	missed map[string]int64 // events that a service must have missed, by its name, and count
@@ -62,7 +63,7 @@ func newUp(t *testing.T, w wire) *up {
 func (u *up) start(t *testing.T, more ...string) {
 	t.Helper()
 	args := append([]string{"up", "--bus=" + u.url, "--data=" + u.data}, anyPorts()...)
-	u.process = start(t, binary(t, "tidings"), nil, append(args, more...)...)
+	u.process = start(t, binary(t, "tidings"), u.env, append(args, more...)...)
 	u.control = u.process.await(t, `(?m)^control +(\S+)$`)
 	u.door = u.process.await(t, `(?m)^door +(\S+)/v1/users$`)
 	u.process.await(t, `Ctrl-C`)
@@ -251,6 +252,40 @@ func (u *up) forget(t *testing.T, name string) {
 		}
 	}
 	u.must(t, "start", name)
+}
+
+// One flag puts what services know on Postgres, a schema each, and nothing else changes: they find it there again.
+func TestOneFlagPutsThePlatformOnPostgres(t *testing.T) {
+	t.Parallel()
+	needPostgres(t)
+	u := newUp(t, wire{kind: kinds[0], url: kinds[0].name})
+	s := &stack{wire: wire{postgres: true}, server: newDatabase(t)}
+	u.env = s.environment()
+	u.start(t, "--db="+s.server)
+	u.must(t, "import", "--sample=100")
+	u.agree(t, 100)
+	u.process.stop(t)
+	for _, name := range []string{"users", "directory", "audit", "mailer"} {
+		one := &service{stack: s, name: name, home: name}
+		if owner := one.ask(t, `SELECT service FROM service_owner`); owner != name {
+			t.Errorf("schema %s belongs to %s", name, owner)
+		}
+	}
+	if files, err := filepath.Glob(filepath.Join(u.data, "*", "*.db")); err != nil || len(files) > 0 {
+		t.Errorf("files were made: %v, %v", files, err)
+	}
+	u.start(t, "--db="+s.server)
+	u.must(t, "import", "--sample=50")
+	u.must(t, "stop", "directory")
+	u.must(t, "start", "directory")
+	u.agree(t, 150)
+	eventually(t, catchUpTime, func() error {
+		if mails, err := filepath.Glob(filepath.Join(u.data, "*", "mailbox", "*.eml")); err != nil || len(mails) != 150 {
+			return fmt.Errorf("%d mails below --data (%w), want 150", len(mails), err)
+		}
+		return nil
+	})
+	u.process.stop(t)
 }
 
 func TestASecondPlatformIsToldOfTheFirst(t *testing.T) {

@@ -52,8 +52,11 @@ func (c Config) brokerAddr(otherwise string) string {
 	return u.Host
 }
 
-// Check reports an address of a bus that can't be used, before anything is made. It waits for no broker.
+// Check reports an address of a bus or a database that can't be used, before anything is made. It waits for no server.
 func (c Config) Check(ctx context.Context) error {
+	if err := c.checkDatabase(); err != nil {
+		return err
+	}
 	if c.embedded() {
 		return c.checkBroker(ctx)
 	}

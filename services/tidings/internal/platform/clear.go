@@ -44,10 +44,13 @@ func (e *claimedError) Error() string {
 
 func (e *claimedError) Unwrap() error { return e.inUse }
 
-// CheckClear reports whether Clear would refuse for the kind of bus, before anything is made. It does for a log at an
-// address of its own: that would keep its events, and the emptied owner would know nothing of them. It waits for no
+// CheckClear reports whether Clear would refuse for the kind of bus or database, before anything is made. It does for
+// Postgres, which others may use too, and for a log at an address of its own: that would keep its events, and the emptied owner would know nothing of them. It waits for no
 // broker.
 func (c Config) CheckClear(ctx context.Context) error {
+	if c.DB != "" {
+		return config.Usage("--fresh: it empties files, and no database on a server; pass another database with --db instead")
+	}
 	if c.embedded() {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"path/filepath"
 
 	audit "github.com/tidings-dev/tidings/services/audit/service"
@@ -25,6 +26,7 @@ type Config struct {
 	Bus    string // EmbeddedKafka, EmbeddedRedis, or the address of a server
 	Broker string // where the embedded server listens; "" is its default: see [config.EmbeddedKafka]
 	Data   string // the folder above that of this bus
+	DB     string // a Postgres database that holds a schema of each service; "" for files in Data
 	Topic  string
 	Door   string // the write door
 	Users  string // gRPC of each service
@@ -41,8 +43,31 @@ type Config struct {
 // serviceNames are the four, in the order in which they are shown.
 var serviceNames = [...]string{"users", "directory", "audit", "mailer"}
 
-// Dir is the folder that holds everything of this platform: one for each bus, for what one bus has carried is
-// unknown to another.
+// database is what a service gets for --db.
+func (c Config) database(name string) string {
+	if c.DB != "" {
+		return c.DB // where each keeps to a schema named after it
+	}
+	return filepath.Join(c.Dir(), name+".db")
+}
+
+// checkDatabase reports a DB that can't be for all services, or is a file. It waits for no server.
+func (c Config) checkDatabase() error {
+	if c.DB == "" {
+		return nil
+	}
+	u, err := url.Parse(c.DB)
+	switch {
+	case database.DialectOf(c.DB) != database.Postgres:
+		return config.Usage("--db is for Postgres: pass postgres://user@host:5432/database; files are kept below --data, one for each service")
+	case err == nil && (u.Query().Has("schema") || u.Query().Has("search_path")):
+		return config.Usage("--db names one schema, and each service needs its own, named after it; leave it out, and pass another database instead")
+	}
+	return nil
+}
+
+// Dir is the folder that holds everything of this platform, but for what is in DB: one for each bus, for what one bus has
+// carried is unknown to another.
 func (c Config) Dir() string { return config.DataDir(c.Data, c.Bus) }
 
 func (c Config) brokerDir() string { return filepath.Join(c.Dir(), "broker") }
@@ -66,7 +91,7 @@ func (c Config) services(bus string) ([]lifecycle.Service, error) {
 			return audit.New(cfg, c.env("audit")), err
 		},
 		func() (lifecycle.Service, error) {
-			var cfg mailer.Config
+			cfg := mailer.Config{Folder: filepath.Join(c.Dir(), "mailbox")}
 			err := c.parse("mailer", c.Mailer, bus, &cfg)
 			return mailer.New(cfg, c.env("mailer")), err
 		},
@@ -100,7 +125,7 @@ func (c Config) explain(name string, err error) error {
 		named := *inUse
 		named.Pass = "another --data"
 		return &named
-	case name == control.Owner || !errors.As(err, &broken) || outside(err):
+	case c.DB != "" || name == control.Owner || !errors.As(err, &broken) || outside(err):
 		return err
 	}
 	if !broken.KeepsLog {
@@ -132,7 +157,7 @@ func collect(makers ...func() (lifecycle.Service, error)) ([]lifecycle.Service, 
 // parse fills in a service's settings as its own program does, so that its defaults and its variables hold here too.
 func (c Config) parse(name, listen, bus string, cfg config.Config, more ...string) error {
 	args := append([]string{
-		"--bus=" + bus, "--db=" + filepath.Join(c.Dir(), name+".db"), "--listen=" + listen, "--topic=" + c.Topic,
+		"--bus=" + bus, "--db=" + c.database(name), "--listen=" + listen, "--topic=" + c.Topic,
 	}, more...)
 	parsed, err := config.Parse(append(args, c.More[name]...), io.Discard, config.Defaults{Service: name, Listen: listen}, cfg)
 	if err != nil {
