@@ -65,13 +65,14 @@ func TestTheReadmesCommands(t *testing.T) {
 		t.Skip("CI is not true: this takes the README's own ports, and builds grpcurl")
 	}
 	env := append(environment(), "TIDINGS_DATA="+t.TempDir())
+	postgres := readmeDatabase(t)
 	for _, c := range readme(t) {
 		line, _, _ := strings.Cut(c.line, "  #")
 		line = strings.TrimSpace(line)
 		switch {
 		case slices.Contains(byTheGate, line):
 		case strings.Contains(line, " --bus "):
-			readmeElsewhere(t, env, line)
+			readmeElsewhere(t, env, strings.ReplaceAll(line, "postgres://tidings@127.0.0.1:5432/tidings", postgres))
 		case line == "go run ./services/tidings up":
 			up := shell(t, env, line)
 			up.await(t, `Ctrl-C`)
@@ -149,10 +150,21 @@ func readmeElsewhere(t *testing.T, env []string, line string) {
 		line += " " + strings.Join(anyPorts(), " ")
 		ready = `Ctrl-C`
 	} else {
-		line += " --listen 127.0.0.1:0"
+		line += " --listen 127.0.0.1:0" // the last one counts
+	}
+	if strings.Contains(line, "services/users ") {
+		line += " --door 127.0.0.1:0"
 	}
 	p := shell(t, env, line)
 	p.await(t, ready)
+}
+
+// readmeDatabase stands in place of the Postgres that the README names, for all of its commands: they share it. It is
+// quoted for a shell.
+func readmeDatabase(t *testing.T) string {
+	t.Helper()
+	needPostgres(t)
+	return "'" + newDatabase(t) + "'"
 }
 
 // realRedisURL is the real Redis that CI has brought up.
