@@ -32,7 +32,8 @@
 //   - binary: the data is the value as it came, content-type says its media type, and every other attribute is a
 //     header of its own: ce_id, ce_source, ce_subject and so on, in UTF-8 without any escaping. Programs that know
 //     nothing of CloudEvents read the data; those that do need no Protobuf for the rest. No data is an empty value and
-//     never a null one, which would be a tombstone. Header names are read in any case.
+//     never a null one, which would be a tombstone. Header names are read in any case. Only an event whose data is
+//     a CloudEvent again (a DataType of application/cloudevents…) is written structured here too.
 //
 // The record's key is the event's Key, which travels as the attribute subject too. Others may publish without a
 // subject: then Key is the record's key, if that is UTF-8. Where the two differ Key is the subject, and how events

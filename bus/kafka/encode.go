@@ -13,6 +13,11 @@ type encoder struct {
 	attrs []bus.Attribute // nil in structured mode
 }
 
+// envelopeHeader is the header of a record in structured mode.
+func envelopeHeader() ck.Header {
+	return ck.Header{Key: headerContentType, Value: []byte(bus.TypeEnvelope)}
+}
+
 // newEncoder makes records for a topic; which partition is librdkafka's choice, by the key.
 func newEncoder(topic, mode string) *encoder {
 	c := &encoder{msg: ck.Message{
@@ -22,24 +27,36 @@ func newEncoder(topic, mode string) *encoder {
 		c.attrs = make([]bus.Attribute, 0, 16)
 		c.msg.Headers = make([]ck.Header, 0, 16)
 	} else {
-		c.msg.Headers = []ck.Header{{Key: headerContentType, Value: []byte(bus.TypeEnvelope)}}
+		c.msg.Headers = []ck.Header{envelopeHeader()}
 	}
 	return c
 }
 
 // encode returns the record of e, which is valid until the next call. The record has no time: the broker's own
 // counts.
+//
+// An event whose data is itself an event in some format goes out in structured mode always: in binary mode the data's
+// media type is the record's, and every reader would take the event within for the one that was sent.
 func (c *encoder) encode(e *bus.Event) *ck.Message {
 	c.buf = append(c.buf[:0], e.Key...)
-	if c.attrs != nil {
+	switch {
+	case c.attrs == nil:
+		c.structured(e)
+	case isFormat([]byte(e.DataType)):
+		c.msg.Headers = append(c.msg.Headers[:0], envelopeHeader())
+		c.structured(e)
+	default:
 		c.binary(e)
-	} else {
-		c.buf = e.AppendEnvelope(c.buf)
-		c.msg.Value = c.buf[len(e.Key):]
 	}
 	c.msg.Key = c.buf[:len(e.Key):len(e.Key)]
 	c.msg.Opaque = e
 	return &c.msg
+}
+
+// structured puts the whole event into the value. The header is the caller's.
+func (c *encoder) structured(e *bus.Event) {
+	c.buf = e.AppendEnvelope(c.buf)
+	c.msg.Value = c.buf[len(e.Key):]
 }
 
 // binary makes headers of the attributes, and the data is the value.

@@ -72,6 +72,25 @@ func TestBothModesBringBackTheSameEvent(t *testing.T) {
 	}
 }
 
+// Whoever forwards or archives events as data sends these. In binary mode they would be read as the event within.
+func TestAnEventInAnEventStaysTheOuterOne(t *testing.T) {
+	inner := full()
+	var all []bus.Event
+	for _, media := range []string{
+		bus.TypeEnvelope, bus.TypeEnvelope + "; charset=utf-8", "application/cloudevents+json", "Application/CloudEvents-Batch+json",
+	} {
+		all = append(all, full(), bus.Event{ID: "o", Source: "/archive", Type: "t", Key: "outer", DataType: media, Data: inner.AppendEnvelope(nil)})
+	}
+	for _, mode := range []string{modeStructured, modeBinary} {
+		c := newEncoder("topic", mode)
+		for i, e := range all {
+			if diff := cmp.Diff(e, decoded(sent(c, e)), equateEmpty); diff != "" {
+				t.Errorf("%s: event %d: written (-), read (+):\n%s", mode, i, diff)
+			}
+		}
+	}
+}
+
 func TestARecordInBinaryModeByteByByte(t *testing.T) {
 	m := sent(newEncoder("topic", modeBinary), full())
 	want := headers("ce_specversion", "1.0", "ce_id", "id-1", "ce_source", "/users", "ce_type", "users.events.v1.UserCreated",
