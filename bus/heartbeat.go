@@ -28,8 +28,9 @@ func (h Heartbeat) Event() (Event, error) {
 	return Event{ID: id.String(), Source: h.Source, Type: TypeHeartbeat, Key: h.Source, Seq: h.Seq, SeqLog: h.SeqLog}, nil
 }
 
-// Heartbeat returns what e carries; ok is false where e is an event like others. A backend without a log takes such
-// events out of what it delivers, into Delivery.Heartbeats.
+// Heartbeat returns what e carries; ok is false where e is an event like others. No handler is given
+// such an event: a backend without a log takes it out of what it delivers, into Delivery.Heartbeats, and bus/kafka
+// leaves it out.
 func (e *Event) Heartbeat() (h Heartbeat, ok bool) {
 	if e.Type != TypeHeartbeat || e.Err != nil {
 		return Heartbeat{}, false

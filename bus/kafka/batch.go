@@ -72,15 +72,30 @@ func (b *batch) add(p *part, m *ck.Message) {
 }
 
 // decode makes events of the records. The poller does it while the worker has enough to do, else the worker.
+//
+// Heartbeats are left out, for offsets say here what they say elsewhere. No relay writes them to a log, but a topic may
+// hold some all the same: what was recorded elsewhere, say. Their offsets are read like others.
 func (b *batch) decode() {
 	left := b.events[len(b.events)-len(b.raw):]
+	beats := false
 	for i, m := range b.raw {
 		at := left[i].At
 		decode(m, &left[i])
 		left[i].At = at
+		beats = beats || isHeartbeat(&left[i])
 	}
 	clear(b.raw)
 	b.raw = b.raw[:0]
+	if beats {
+		decoded := len(b.events) - len(left)
+		kept := slices.DeleteFunc(left, func(e bus.Event) bool { return isHeartbeat(&e) })
+		b.events = b.events[:decoded+len(kept)]
+	}
+}
+
+func isHeartbeat(e *bus.Event) bool {
+	_, is := e.Heartbeat()
+	return is
 }
 
 // touches reports whether b reads any of the partitions.

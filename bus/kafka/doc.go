@@ -41,7 +41,8 @@
 //
 // Everything else is delivered as an event with Err: a record without content-type and ce_specversion, another version
 // of CloudEvents, an attribute that is missing, malformed or there twice with two values, and CloudEvents' other
-// formats (application/cloudevents+json) and batches, whose media type Err names.
+// formats (application/cloudevents+json) and batches, whose media type Err names. Heartbeats ([bus.Heartbeat]) are passed
+// over, for offsets say what they would.
 //
 // # Delivery
 //
