@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -52,6 +53,24 @@ type Inspector interface {
 	// Offset equal to First. Topics that don't exist are left out. It blocks until the broker answers or
 	// ctx ends.
 	Partitions(ctx context.Context, topics ...string) ([]Partition, error)
+}
+
+// KeepsLog reports whether b has a log, in partitions, from which what was published can be read later, by who is down
+// or new. That is less than being Durable: a log whose broker acknowledges before it has stored can lose, and yet be
+// read again. Without a log there are no positions, and numbers tell what was missed ([Event] Seq). It waits for no
+// broker, and the answer is the same for as long as b lives.
+func KeepsLog(b Bus) bool {
+	if b.Guarantees().Durable {
+		return true
+	}
+	in, ok := b.(Inspector)
+	if !ok {
+		return false
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel() // only whether there is anything to ask is asked
+	_, err := in.Partitions(ended)
+	return !errors.Is(err, errors.ErrUnsupported)
 }
 
 // Handler takes a delivery of at most MaxBatch events, in order within a key. No two deliveries of a

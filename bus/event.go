@@ -29,7 +29,7 @@ type Event struct {
 	Type     string            // full name of the message in Data: "users.events.v1.UserCreated"
 	Key      string            // CloudEvents subject; backends keep the order of one key
 	Version  uint64            // 1, 2, 3 … within (Source, Key); 0 when its publisher numbers nothing
-	Seq      uint64            // 1, 2, 3 … within Source and topic, set by the outbox's relay on a bus that isn't durable; else 0
+	Seq      uint64            // 1, 2, 3 … within Source and topic, set by the outbox's relay on a bus without a log; else 0
 	SeqLog   string            // which numbering Seq is of: an id, new when Source begins at 1 again; "" without Seq
 	Time     time.Time         // when it became true; zero when unknown
 	DataType string            // media type of Data; "" is application/protobuf

@@ -27,7 +27,7 @@
 // added under a lock of that key. An event may be published again, with the same id and version; after a later event
 // of its key, too. Consumers discard repeats by the version, as bus/inbox does.
 //
-// Published is not received: a bus that isn't durable keeps nothing for those who don't listen. What the relay does
+// Published is not received: a bus without a log keeps nothing for those who don't listen. What the relay does
 // there so that nobody misses an event without knowing is told under "Numbers".
 //
 // # Steps, and a crash between them
@@ -35,7 +35,7 @@
 //	1  the changes and the event, in a transaction   nothing is stored, nothing is published
 //	2  COMMIT                                        all is stored; the caller may not know, and asks again
 //	3  the relay is woken, reads                     the next relay finds the event when it starts
-//	4  numbered, where the bus isn't durable         the next relay publishes it, with the same number
+//	4  numbered, where the bus has no log            the next relay publishes it, with the same number
 //	5  Publish; the broker stores or passes it on    published, and published again by the next relay
 //	6  the broker acknowledges                       published, and published again by the next relay
 //	7  marked as sent, with log, partition, offset   published; it is not read again
@@ -54,7 +54,7 @@
 //
 // # Numbers
 //
-// On a bus that isn't durable (see [bus.Guarantees]) the relay gives the events of a stream, which is what one source
+// On a bus without a log (see [bus.KeepsLog]) the relay gives the events of a stream, which is what one source
 // publishes on one topic, the numbers 1, 2, 3 … and sends them along as [bus.Event] Seq. A subscriber that has seen 7
 // and then sees 9 has missed one event, exactly; bus/inbox keeps that count.
 //
@@ -77,9 +77,9 @@
 // is sent only when every number that it counts was acknowledged, whatever becomes of other streams. One that can't be
 // sent is tried again five seconds later, without a word.
 //
-// A durable bus sees nothing of this: no numbers, no heartbeats. When a database that used one is given a bus without
+// A bus with a log sees nothing of this, be it durable or not: no numbers, no heartbeats. When a database that used one is given a bus without
 // a log, numbers begin, or go on, with what is sent there; what went over the log meanwhile has none. What has a number
-// and was not acknowledged when the database is given a durable bus goes out there without it; its stream begins a new
+// and was not acknowledged when the database is given a bus with a log goes out there without it; its stream begins a new
 // numbering, from 1 and with a new id, or these events would count as missed by those who have them.
 //
 // How many heard an event is kept with the mark, and [Status] counts those that nobody heard.
@@ -89,12 +89,12 @@
 // While the broker is away nothing is lost, nothing is reordered, and Relay waits. A short outage repeats nothing:
 // a publish is given up after 15 seconds, and what was given up may be stored all the same.
 //
-// On a durable bus, when some events of a batch are not acknowledged, their keys are held back, from the first such
+// On a bus with a log, when some events of a batch are not acknowledged, their keys are held back, from the first such
 // event on, and the other keys go on. Keys held back are tried again, a few at first, after a delay that grows from a
 // quarter of a second to five seconds. While 10,000 keys are held back, or 100,000 events have to be gone past, what
 // comes after them waits too.
 //
-// On a bus that isn't durable there are no partitions, and numbers run across keys. So there a topic is held back as a
+// Without a log there are no partitions, and numbers run across keys. So there a topic is held back as a
 // whole, tried again after a delay of its own, which grows likewise, and goes on from its lowest position. One that the
 // server refuses for good, because a right is lacking, say, holds up no other topic, nor its heartbeats.
 //

@@ -46,7 +46,7 @@ func (b *beats) quiet(streams []Stream, now time.Time) (quiet []Stream) {
 }
 
 // numbers reports whether the relay numbers what it publishes.
-func (r *relay) numbers() bool { return !r.durable }
+func (r *relay) numbers() bool { return !r.hasLog }
 
 // untilBeat is how long the relay may be idle.
 func (r *relay) untilBeat(now time.Time) (left time.Duration, some bool) {

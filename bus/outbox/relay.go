@@ -93,16 +93,16 @@ func (o *Outbox) Relay(ctx context.Context, b bus.Bus) error {
 type relay struct {
 	*Outbox
 	bus     bus.Bus
-	durable bool   // what the bus says of itself; where it isn't, events are numbered
-	settled bool   // it is durable, and nothing that is unsent has a number any more
+	hasLog  bool   // the bus keeps a log; where it doesn't, events are numbered
+	settled bool   // it does, and nothing that is unsent has a number any more
 	holder  string // the name under which it holds the lease
 	lost    context.CancelCauseFunc
 
 	mu      sync.Mutex
 	renewed time.Time // when the lease was last renewed
 
-	held    *held       // keys, on a durable bus
-	topics  *heldTopics // … and whole topics on one that isn't
+	held    *held       // keys, on a bus with a log
+	topics  *heldTopics // … and whole topics on one without
 	beats   *beats
 	skipped int                         // events of this pass that belong to keys held back
 	past    time.Duration               // what it took in this pass to go past topics held back
@@ -112,7 +112,7 @@ type relay struct {
 // newRelay makes a relay that does not lead yet.
 func newRelay(o *Outbox, b bus.Bus, holder string) *relay {
 	return &relay{
-		Outbox: o, bus: b, durable: b.Guarantees().Durable, holder: holder, faults: newDelays(o.pace),
+		Outbox: o, bus: b, hasLog: bus.KeepsLog(b), holder: holder, faults: newDelays(o.pace),
 		held: newHeld(o.pace), topics: newHeldTopics(o.pace), beats: newBeats(o.pace.beat),
 	}
 }
@@ -172,7 +172,7 @@ func (r *relay) run(ctx context.Context) error {
 
 // turn is a pass and what comes before it.
 func (r *relay) turn(ctx context.Context) (more bool, err error) {
-	if r.durable && !r.settled {
+	if r.hasLog && !r.settled {
 		if err := r.dropNumbers(ctx); err != nil {
 			return false, err
 		}

@@ -14,7 +14,7 @@ import (
 type sentRow struct {
 	position int64
 	at       bus.Position
-	heard    int // by how many subscribers; nothing is meant by it on a durable bus
+	heard    int // by how many subscribers; nothing is meant by it on a bus with a log
 }
 
 // send publishes a batch, topic by topic, without the topics and keys that are held back. An error is one of the database, or one
@@ -33,7 +33,7 @@ func (r *relay) send(ctx context.Context, b *batch) (out outcome, err error) {
 	return out, nil
 }
 
-// sendTo publishes events of one topic, with numbers if the bus isn't durable.
+// sendTo publishes events of one topic, with numbers if the bus keeps no log.
 func (r *relay) sendTo(ctx context.Context, topic string, positions []int64, events []bus.Event, out *outcome) error {
 	if !r.numbers() {
 		return r.publish(ctx, topic, positions, events, out)

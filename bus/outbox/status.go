@@ -25,7 +25,7 @@ type Status struct {
 	// FailedError says why the newest of them can't; empty when there is none.
 	FailedError string
 	// Streams are how far events have been numbered, in order of topic and source: those told of by WithStream, and
-	// those that had an event on a bus that isn't durable.
+	// those that had an event on a bus without a log.
 	Streams []Stream
 	// Relaying reports whether some process holds the lease of the relay. A process that was killed holds it for
 	// three seconds more.

@@ -26,9 +26,9 @@ func (k streamKey) compare(other streamKey) int {
 	return cmp.Or(strings.Compare(k.topic, other.topic), strings.Compare(k.source, other.source))
 }
 
-// WithStream tells of a stream before its first event: on a bus that isn't durable its subscribers then hear from the
+// WithStream tells of a stream before its first event: on a bus without a log its subscribers then hear from the
 // start, by a heartbeat with number 0, that nothing was published yet, and so know later that they missed the first
-// events. Give it for each topic and source that the service publishes; on a durable bus it changes nothing.
+// events. Give it for each topic and source that the service publishes; with a log it changes nothing.
 func WithStream(topic, source string) Option {
 	return func(o *Outbox) { o.streams = append(o.streams, streamKey{topic, source}) }
 }

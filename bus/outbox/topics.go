@@ -12,7 +12,7 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 )
 
-// heldTopics is what held is for a bus that isn't durable. There are no partitions there that could be dead while
+// heldTopics is what held is for a bus without a log. There are no partitions there that could be dead while
 // others live: a server takes what is sent on a topic, or refuses it. And subscribers count by the numbers, which run
 // across keys, so that one which overtakes another looks like a loss. So what is held back, tried again and let go is
 // always a whole topic. It is let go at the start of a pass only, which reads from the lowest position: what has a

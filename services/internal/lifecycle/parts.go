@@ -62,7 +62,7 @@ func (p *Parts) Consume(in *inbox.Inbox) {
 
 // OnGap is for the Config of an inbox. It keeps the last losses that were noticed for the [Status]; the inbox, or the
 // bus, has logged them. It is safe for concurrent use.
-func (p *Parts) OnGap(_ context.Context, g bus.Gap) { p.gaps.set(g, KeepsLog(p.Bus)) }
+func (p *Parts) OnGap(_ context.Context, g bus.Gap) { p.gaps.set(g, bus.KeepsLog(p.Bus)) }
 
 // take fills in what an inbox knows.
 func (s *Status) take(have inbox.Status) {

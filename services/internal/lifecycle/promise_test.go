@@ -1,16 +1,13 @@
 package lifecycle_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/tidings-dev/tidings/bus"
-	"github.com/tidings-dev/tidings/bus/bustest"
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 )
 
@@ -18,37 +15,6 @@ import (
 type forgetful struct{ away }
 
 func (forgetful) Guarantees() bus.Guarantees { return bus.Guarantees{OrderedByKey: true} }
-
-// careless is a log that is not durable: it can be asked, if its broker is there.
-type careless struct {
-	forgetful
-	err error
-}
-
-func (c careless) Partitions(ctx context.Context, _ ...string) ([]bus.Partition, error) {
-	if ctx.Err() == nil {
-		return nil, errors.New("it would wait for a broker")
-	}
-	return nil, c.err
-}
-
-func TestABusThatIsNotDurableMayKeepALogAllTheSame(t *testing.T) {
-	for name, c := range map[string]struct {
-		bus  bus.Bus
-		want bool
-	}{
-		"durable":                    {away{}, true},
-		"in memory":                  {bustest.NewRecorder(), true},
-		"nobody to ask":              {forgetful{}, false},
-		"nobody to ask, wrapped":     {bus.Wrap(forgetful{}), false},
-		"a log whose broker is away": {careless{err: context.Canceled}, true},
-		"it says that there is none": {careless{err: fmt.Errorf("no log: %w", errors.ErrUnsupported)}, false},
-	} {
-		if got := lifecycle.KeepsLog(c.bus); got != c.want {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
-		}
-	}
-}
 
 func TestWhatABusDoesWithoutIsToldAtStartAndInTheStatus(t *testing.T) {
 	var log buffer

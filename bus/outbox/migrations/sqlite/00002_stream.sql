@@ -1,6 +1,6 @@
 -- +goose Up
 
--- Numbers on a bus that isn't durable, where a subscriber learns from them what it has missed. One row for each
+-- Numbers on a bus without a log, where a subscriber learns from them what it has missed. One row for each
 -- stream, which is what a source publishes on a topic: the id of its numbering, and the highest number given out.
 CREATE TABLE tidings_outbox_stream (
     topic  TEXT    NOT NULL,

@@ -9,10 +9,10 @@ import (
 	"net/url"
 	"os"
 
+	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/embedded"
 	"github.com/tidings-dev/tidings/services/internal/backends"
 	"github.com/tidings-dev/tidings/services/internal/config"
-	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 )
 
 // The buses that are named by no address: servers inside the process.
@@ -92,5 +92,5 @@ func (c Config) keepsLog(ctx context.Context) (bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, CloseTimeout)
 	defer cancel()
-	return lifecycle.KeepsLog(b), b.Close(ctx)
+	return bus.KeepsLog(b), b.Close(ctx)
 }
