@@ -9,6 +9,11 @@ import (
 // TypeHeartbeat is the Type of the events that carry a [Heartbeat].
 const TypeHeartbeat = "tidings.bus.v1.Heartbeat"
 
+// SeqLogFirst is what the id of a numbering begins with where its owner knows that it is the first of its source: nothing
+// of the source went out before it or beside it, so that each key's version 1 has a number in it. Any other numbering may
+// be younger than the keys that it tells of. The outbox makes such ids (outbox.WithNewStream), the inbox goes by them.
+const SeqLogFirst = "first."
+
 // Heartbeat says how far a source has numbered its events on a topic, so that a subscriber learns of the last ones
 // that it missed although none follows them. On a bus without a log the outbox's relay repeats it while there is
 // nothing to send, and it comes in Delivery.Heartbeats, never among the events.

@@ -56,8 +56,9 @@
 //   - Counting begins with the lowest number of the first delivery, or right behind its lowest heartbeat; what
 //     went before was not for this group. A new numbering of a source that the group knows counts from 1, and so does one
 //     whose events stand behind another's in the first delivery.
-//   - Where the first that was ever heard of a source is number 1, or a heartbeat of before it, each key is expected to
-//     begin at version 1. A later numbering of a source says nothing of that: its keys may be older than it.
+//   - Where the first that was ever heard of a source is number 1, or a heartbeat of before it, and the owner says that
+//     the numbering is the source's first ([bus.SeqLogFirst]), each key is expected to begin at version 1. Any other
+//     numbering says nothing of that, for its keys may be older than it.
 //   - A number that comes late closes its gap. Replicas that share a database miss only what none of them has heard.
 //   - Losses in a row are one range, whatever their number. Of more than 10,000 ranges the oldest are kept as a count
 //     only: what comes late for one of those stays in it.

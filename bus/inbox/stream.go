@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tidings-dev/tidings/bus"
 )
@@ -22,7 +23,7 @@ type stream struct {
 	lowest  uint64   // the lowest number that a heartbeat tells of
 	beat    uint64   // the highest
 	older   bool     // the group knows, or the delivery has events of before, another numbering of the same topic and source
-	whole   bool     // followed from the very start of its source, so that the first version of every key is 1
+	whole   bool     // the first of its source, and followed from its start, so that the first version of every key is 1
 
 	id, rev     int64
 	first       uint64 // the first number that is counted
@@ -179,15 +180,20 @@ func (a *attempt) newStream(ctx context.Context, s *stream) error {
 }
 
 // judge finds out whether a new stream is whole. A numbering may be younger than the keys of its source: it begins anew
-// with the tables of its owner's outbox, and when the bus is swapped. Only of a source that this group has never heard
-// before, and hears from its number 1 on, is it taken to be as old.
+// with the tables of its owner's outbox, and when the bus is swapped. So the owner must say that it is the first, and the
+// group must hear it from its number 1 on, and never have heard the source before, nor in another numbering now.
 func (a *attempt) judge(ctx context.Context, s *stream) error {
-	if s.first > 1 || s.older {
+	if s.first > 1 || s.older || !strings.HasPrefix(s.log, bus.SeqLogFirst) || a.numbersOtherwise(s) {
 		return nil
 	}
 	_, heard, err := findSource(ctx, a.tx, a.cfg.Group, s.source)
 	s.whole = !heard
 	return err
+}
+
+// numbersOtherwise reports whether the delivery has another numbering of s's source, on whichever topic.
+func (a *attempt) numbersOtherwise(s *stream) bool {
+	return slices.ContainsFunc(a.streams, func(other *stream) bool { return other != s && other.source == s.source })
 }
 
 // storeStreams writes down how far the streams have come, and what is missing. A row that is no longer as it was read

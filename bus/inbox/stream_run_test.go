@@ -12,14 +12,17 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 )
 
+// firstLog is what an owner calls its first numbering.
+const firstLog = bus.SeqLogFirst + "x"
+
 // From an older release on, and on a bus with a log, versions are what tells of losses; numbers add to it that a key
 // begins at version 1.
 func TestAKeyBeginsAtVersionOneWhereItsSourceWasFollowedFromTheStart(t *testing.T) {
-	third := numbered(updated(t, "a", 3, "A3"), "x", 7)
-	fourth := numbered(updated(t, "a", 4, "A4"), "x", 8)
+	third := numbered(updated(t, "a", 3, "A3"), firstLog, 7)
+	fourth := numbered(updated(t, "a", 4, "A4"), firstLog, 8)
 	t.Run("a projection counts", func(t *testing.T) {
 		in, _ := newInbox(t, 0)
-		hear(t, in, beat(t, "x", 0))
+		hear(t, in, beat(t, firstLog, 0))
 		hear(t, in, third, fourth)
 		wantApplied(t, in, "a:3 A3", "a:4 A4")
 		if s := status(t, in); s.Missing != 2 || s.Missed != 6 {
@@ -30,17 +33,17 @@ func TestAKeyBeginsAtVersionOneWhereItsSourceWasFollowedFromTheStart(t *testing.
 		c := newClock()
 		in, _ := newInbox(t, 0, every, c.config)
 		in.lossy.Store(true)
-		hear(t, in, append(seqs(t, "x", 1), third, fourth)...)
-		wantApplied(t, in, "x-1:1 ")
+		hear(t, in, append(seqs(t, firstLog, 1), third, fourth)...)
+		wantApplied(t, in, firstLog+"-1:1 ")
 		c.pass(lossyGapWait)
 		mustRelease(in)
-		wantApplied(t, in, "x-1:1 ", "a:3 A3", "a:4 A4")
+		wantApplied(t, in, firstLog+"-1:1 ", "a:3 A3", "a:4 A4")
 		holes, err := in.Holes(t.Context(), source, "a")
 		if err != nil || !slices.Equal(holes, []Hole{{1, 2}}) {
 			t.Fatalf("holes are %v, %v, want versions 1 to 2", holes, err)
 		}
-		hear(t, in, numbered(created(t, "a", 1, "A1"), "x", 2)) // late after all
-		wantApplied(t, in, "x-1:1 ", "a:3 A3", "a:4 A4", "a:1 A1")
+		hear(t, in, numbered(created(t, "a", 1, "A1"), firstLog, 2)) // late after all
+		wantApplied(t, in, firstLog+"-1:1 ", "a:3 A3", "a:4 A4", "a:1 A1")
 		if s := status(t, in); s.Holes != 1 || s.Missing != 1 || s.Missed != 4 {
 			t.Fatalf("status is %+v, want a hole of 1 and 4 events missed", s)
 		}
@@ -58,12 +61,19 @@ func TestAKeyBeginsAtVersionOneWhereItsSourceWasFollowedFromTheStart(t *testing.
 
 // A numbering begins anew with the tables of the owner's outbox, while the keys and their versions go on.
 func TestANumberingYoungerThanItsKeysTellsNothingOfTheirVersions(t *testing.T) {
-	seventh := numbered(updated(t, "old", 7, "A7"), "y", 1)
-	for name, before := range map[string]func(t *testing.T, in *Inbox){
-		"after another one":             func(t *testing.T, in *Inbox) { hear(t, in, seqs(t, "x", 5000)...) },
-		"after one that was followed":   func(t *testing.T, in *Inbox) { hear(t, in, beat(t, "x", 0)) },
-		"on a bus that was another one": func(t *testing.T, in *Inbox) { hear(t, in, numbered(created(t, "k", 1, ""), "", 0)) },
+	const other = bus.SeqLogFirst + "y" // it takes more than the owner's word
+	for name, tt := range map[string]struct {
+		log    string
+		before func(t *testing.T, in *Inbox)
+	}{
+		"its owner doesn't say so":      {"y", func(*testing.T, *Inbox) {}},
+		"nor before its first number":   {"y", func(t *testing.T, in *Inbox) { hear(t, in, beat(t, "y", 0)) }},
+		"after another one":             {other, func(t *testing.T, in *Inbox) { hear(t, in, seqs(t, "x", 5000)...) }},
+		"after one that was followed":   {other, func(t *testing.T, in *Inbox) { hear(t, in, beat(t, "x", 0)) }},
+		"beside the end of another one": {other, func(t *testing.T, in *Inbox) { hear(t, in, append(seqs(t, "x", 7), beat(t, other, 0))...) }},
+		"on a bus that was another one": {other, func(t *testing.T, in *Inbox) { hear(t, in, numbered(created(t, "k", 1, ""), "", 0)) }},
 	} {
+		before, seventh, ninth := tt.before, numbered(updated(t, "old", 7, "A7"), tt.log, 1), numbered(updated(t, "old", 9, "A9"), tt.log, 3)
 		t.Run(name, func(t *testing.T) {
 			c := newClock()
 			in, _ := newInbox(t, 0, every, c.config)
@@ -74,7 +84,7 @@ func TestANumberingYoungerThanItsKeysTellsNothingOfTheirVersions(t *testing.T) {
 			if s := status(t, in); s.Waiting != 0 || s.Missing != 0 || s.Holes != 0 || s.Missed != 0 {
 				t.Fatalf("status is %+v, want nothing missing", s)
 			}
-			hear(t, in, numbered(updated(t, "old", 9, "A9"), "y", 3)) // from here on it is known
+			hear(t, in, ninth) // from here on it is known
 			if s := status(t, in); s.Waiting != 1 || s.Missed != 1 {
 				t.Fatalf("status is %+v, want that version 8 is waited for", s)
 			}

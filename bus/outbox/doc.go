@@ -65,7 +65,8 @@
 //     takes the next number; so one that comes late is a repeat, unless the bus itself passed on later events of a
 //     call in which it refused an earlier one.
 //   - Within a key numbers rise with the versions. Between keys they tell in which order the relay came to the events.
-//   - SeqLog is the id of the numbering, made with the stream's counter. Numbers of another id don't compare.
+//   - SeqLog is the id of the numbering, made with the stream's counter. Numbers of another id don't compare. Where
+//     [WithNewStream] says so it begins with [bus.SeqLogFirst]: each key's version 1 has a number in it.
 //
 // Numbers are stored before the first publishing, under the lock of the stream's counter, by the relay that holds the
 // lease; where the disk is full, nothing is published. An owner's database put back to an older copy gives numbers out

@@ -88,7 +88,7 @@ func (r *relay) giveNumbers(ctx context.Context, topic string, positions []int64
 		}
 		for _, p := range parts {
 			var err error
-			if p.log, p.last, err = takeNumbers(ctx, tx, streamKey{topic, p.source}, len(p.fresh)); err != nil {
+			if p.log, p.last, err = takeNumbers(ctx, tx, streamKey{topic, p.source}, newSeqLog(), len(p.fresh)); err != nil {
 				return err
 			}
 			if err := p.insert(ctx, tx, positions); err != nil {

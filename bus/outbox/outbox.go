@@ -49,7 +49,8 @@ type Outbox struct {
 	pace pace
 	wake chan struct{} // holds one wake at most: a relay that looks finds all there is
 
-	streams []streamKey // told of by WithStream
+	streams []streamKey        // told of by WithStream
+	fresh   map[streamKey]bool // … by WithNewStream
 }
 
 // Option is a setting of [New].

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/bustest"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 )
@@ -119,4 +120,63 @@ func TestMigrationsGoDownAndUp(t *testing.T) {
 	add(t, o, event("a", 1))
 	relaying(t, o, newPubsub())
 	drained(t, o)
+}
+
+// isFirst reports whether the stream of things says that it is its source's first numbering.
+func isFirst(t *testing.T, o *Outbox) bool {
+	t.Helper()
+	s := stream(t, o, topic, "/things")
+	if len(s.SeqLog) != len(seqLogRoom) {
+		t.Errorf("an id of %d characters: %q", len(s.SeqLog), s.SeqLog)
+	}
+	return strings.HasPrefix(s.SeqLog, bus.SeqLogFirst)
+}
+
+func TestFirstNumberingIsSaidToBeOneOnlyByAnOwnerWithoutKeys(t *testing.T) {
+	fresh := WithNewStream(topic, "/things")
+	if o := newOutbox(t, openDB(t, newFile(t)), WithStream(topic, "/things")); isFirst(t, o) {
+		t.Error("nobody has said that there are no keys")
+	}
+	file := newFile(t)
+	o, p := newOutbox(t, openDB(t, file), WithStream(topic, "/things"), fresh), newPubsub()
+	if !isFirst(t, o) {
+		t.Fatal("a new owner's first numbering is not said to be one")
+	}
+	add(t, o, event("a", 1))
+	stop := relaying(t, o, p)
+	drained(t, o)
+	stop()
+	if o = newOutbox(t, openDB(t, file), fresh); !isFirst(t, o) || !strings.HasPrefix(p.events()[0].SeqLog, bus.SeqLogFirst) {
+		t.Error("it doesn't stay so")
+	}
+	mustExec(t, o, `DELETE FROM tidings_outbox_stream`) // as in a database of before there were numbers
+	if o = newOutbox(t, openDB(t, file), fresh); isFirst(t, o) {
+		t.Error("events were sent before")
+	}
+}
+
+func TestFirstNumberingIsNoneOnceALogWasUsed(t *testing.T) {
+	o, p := newOutbox(t, openDB(t, newFile(t)), WithNewStream(topic, "/things")), newPubsub()
+	add(t, o, event("a", 1))
+	stop := relaying(t, o, bustest.NewRecorder())
+	drained(t, o)
+	stop()
+	add(t, o, event("a", 2))
+	relaying(t, o, p)
+	drained(t, o)
+	if e := p.events()[0]; isFirst(t, o) || e.Seq != 1 || strings.HasPrefix(e.SeqLog, bus.SeqLogFirst) {
+		t.Errorf("%s has number %d of %q, and version 1 has none of it", e.ID, e.Seq, e.SeqLog)
+	}
+}
+
+// mustExec changes the tables.
+func mustExec(t *testing.T, o *Outbox, query string) {
+	t.Helper()
+	err := o.w.InOwnTx(t.Context(), func(ctx context.Context, tx Tx) error {
+		_, err := tx.ExecContext(ctx, query)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -22,7 +22,7 @@ type Numbered struct {
 
 // NewNumbered begins a numbering on a topic.
 func NewNumbered(t testing.TB, b bus.Publisher, topic string) *Numbered {
-	return &Numbered{t: t, bus: b, topic: topic, log: NewID()}
+	return &Numbered{t: t, bus: b, topic: topic, log: bus.SeqLogFirst + NewID()}
 }
 
 // Send publishes events.

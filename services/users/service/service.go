@@ -59,7 +59,13 @@ func New(cfg Config, env lifecycle.Env) *lifecycle.Runner {
 
 // build puts the service together; nothing of it waits for the broker.
 func build(ctx context.Context, cfg Config, p *lifecycle.Parts) error {
-	opts := []outbox.Option{outbox.WithLogger(p.Log), outbox.WithStream(cfg.Topic, store.Source)}
+	stream := outbox.WithStream
+	if none, err := store.NeverUsed(ctx, p.DB); err != nil {
+		return err
+	} else if none {
+		stream = outbox.WithNewStream
+	}
+	opts := []outbox.Option{outbox.WithLogger(p.Log), stream(cfg.Topic, store.Source)}
 	if cfg.OutboxKeep != 0 {
 		opts = append(opts, outbox.WithKeep(cfg.OutboxKeep))
 	}

@@ -1,8 +1,8 @@
 -- +goose Up
 
 -- How far a numbering was followed, on a bus without a log. first is the first number that is counted, highest the
--- highest that was heard of. whole is 1 where the group has followed the source from its very start, so that the first
--- version of every key is 1. folded is how many missing numbers below it are kept as a count only, ranges how many rows
+-- highest that was heard of. whole is 1 where it is the first numbering of its source, as the owner says, and the group has
+-- followed it from its start, so that the first version of every key is 1. folded is how many missing numbers below it are kept as a count only, ranges how many rows
 -- the others take. rev changes with every change.
 CREATE TABLE tidings_inbox_stream (
     id      INTEGER NOT NULL PRIMARY KEY,

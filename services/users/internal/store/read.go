@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tidings-dev/tidings/services/internal/database"
 )
 
 // Get returns the user with this id, or its tombstone, as it was last committed; it waits for no writer. Its error
@@ -73,4 +75,13 @@ func scanUser(row interface{ Scan(...any) error }) (User, error) {
 		u.DeleteTime = time.UnixMicro(deleteTime.Int64).UTC()
 	}
 	return u, nil
+}
+
+// NeverUsed reports whether there never was a user in a database that [Migrations] has been run on: a deleted one
+// leaves a tombstone.
+func NeverUsed(ctx context.Context, db *database.DB) (none bool, err error) {
+	if err := db.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM users)`).Scan(&none); err != nil {
+		return false, fmt.Errorf("store: look for users: %w", err)
+	}
+	return none, nil
 }
