@@ -38,7 +38,7 @@ func (s settings) mend(reply string, topics []string) string {
 }
 
 // rights are the commands that a user needs, as ACL SETUSER takes them.
-const rights = "+publish +subscribe +ping +client|setname +pubsub|numsub"
+const rights = "+publish +subscribe +ping +client|setname +pubsub|numsub +info"
 
 // answer is a PUBLISH that knows whether its answer was read. go-redis itself writes the error of a connection that
 // broke in the midst over the answers that had come before.

@@ -23,12 +23,15 @@
 // that is away, until its context ends; error replies (NOPERM, say) fail at once.
 //
 // A server that was away has lost its subscribers, too, and a publisher that came back first would publish to nobody
-// all that it had kept. So the first publish to a topic over a new connection asks PUBSUB NUMSUB, until as many listen
+// all that it had kept. So the first publish to a topic after an outage asks PUBSUB NUMSUB, until as many listen
 // as heard the last event before the outage, but for 3 seconds at most from the first answer on, whatever the number of
-// topics and calls. A topic that nobody listened to isn't waited for. Subscribers try again after 20 ms, and then at
-// least each second. What remains: whoever takes longer misses what is published meanwhile, and so does one that the
-// count can't tell: a connection that is dead and that the server still counts, or a newcomer that stands in for one who
-// was there. Who listens by a pattern (PSUBSCRIBE) is heard of in the count of PUBLISH, not in NUMSUB's, so that a topic
+// topics and calls. A topic that nobody listened to isn't waited for. An outage is that the server couldn't be reached, or
+// has another run_id (INFO) than it had; where it doesn't tell it, each connection that breaks counts as one.
+//
+// Subscribers try again after 20 ms, and then about each second, as long as they are refused at once. A try that is not
+// answered at all, for the host itself is away, takes up to dial.timeout: by default longer than publishing waits. What
+// remains: whoever takes longer misses what is published meanwhile, and so does one that the count can't tell: a
+// connection that is dead and that the server still counts, or a newcomer that stands in for one who was there. Who listens by a pattern (PSUBSCRIBE) is heard of in the count of PUBLISH, not in NUMSUB's, so that a topic
 // with such a listener is waited for in vain.
 //
 // # Subscribing
@@ -60,7 +63,8 @@
 //
 // Durations are like 250ms, or a bare number of milliseconds. A user stands in the address, redis://user@host; it
 // needs the right to PUBLISH, SUBSCRIBE, PING, CLIENT SETNAME and, if publishing is to wait for subscribers after an
-// outage, PUBSUB NUMSUB: ACL SETUSER <user> &<topic> +publish +subscribe +ping +client|setname +pubsub|numsub.
+// outage, PUBSUB NUMSUB and INFO: ACL SETUSER <user> &<topic> +publish +subscribe +ping +client|setname +pubsub|numsub +info.
+// Without +info every connection that breaks counts as an outage.
 //
 // The number of a database in the path is accepted and means nothing: channels belong to the whole server, and two
 // environments that differ by this number alone hear one another. Open warns of a number other than 0. The effective

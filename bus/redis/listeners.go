@@ -16,24 +16,35 @@ const (
 // listeners knows how many heard the last event of each topic. An outage of the server ends for all at once, and what
 // a relay has kept meanwhile would be out within a moment, before any subscriber is back: so the first publish to a
 // topic waits for as many as there were. It belongs to whoever has the publisher's turn.
+//
+// An outage is one of the server: it couldn't be reached, or it is another process than it was. A link of the publisher's
+// own may end without one, and the subscribers' stand then: who is not there has left, and is not to be waited for.
 type listeners struct {
-	log      *slog.Logger
-	heard    map[string]int // by topic: how many heard the last event; topics that nobody heard are not in it
-	awaited  map[string]int // what heard was before the outage, of topics that were not waited for yet
-	until    time.Time      // when waiting ends; zero until the server has answered after the outage
-	answered bool           // an event was, since the last outage
+	log     *slog.Logger
+	heard   map[string]int // by topic: how many heard the last event; topics that nobody heard are not in it
+	awaited map[string]int // what heard was before the outage, of topics that were not waited for yet
+	until   time.Time      // when waiting ends; zero until the server has answered after the outage
+	server  string         // which process answered last; "" where it doesn't say
+	ended   bool           // the last link broke, and not by our own doing
 }
 
 func newListeners(log *slog.Logger) *listeners {
 	return &listeners{log: log, heard: make(map[string]int)}
 }
 
-// connected says that there is a new link. Where nothing was published over the one before, the outage is still the
-// same, and so is the end of waiting: a call that gives up must not have the next one wait anew.
-func (l *listeners) connected() {
-	if l.answered {
-		l.awaited, l.until, l.answered = maps.Clone(l.heard), time.Time{}, false
+// outage says that the server is away. However long that is told, waiting begins anew with the next answer.
+func (l *listeners) outage() { l.awaited, l.until = maps.Clone(l.heard), time.Time{} }
+
+// broke says that the link has ended, and that it was not a caller who gave up.
+func (l *listeners) broke() { l.ended = true }
+
+// connected says that there is a new link, to which process. Where that isn't known, a link that broke counts as an
+// outage. A call that gave up does not: the next one goes on waiting, and doesn't begin anew.
+func (l *listeners) connected(server string) {
+	if server != l.server || server == "" && l.ended {
+		l.outage()
 	}
+	l.server, l.ended = server, false
 }
 
 // alive says that the server answers.
@@ -46,7 +57,6 @@ func (l *listeners) alive() {
 // published notes how many heard the last event.
 func (l *listeners) published(topic string, heard int) {
 	l.alive()
-	l.answered = true
 	if heard == 0 {
 		delete(l.heard, topic)
 	} else {

@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,114 @@ func TestAfterAnOutagePublishingWaitsForThoseWhoListenedBefore(t *testing.T) {
 	s.finish(pub, "topic", 202)
 	if l := s.losses(201); l.total != 0 {
 		t.Errorf("missing: %v", l.runs)
+	}
+}
+
+// It answers who listens, and dies before it has taken anything: that is another outage, with a time of its own.
+func TestAServerThatDiesAgainIsWaitedForAnew(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t)
+	via := startProxy(t, srv.addr)
+	pub := open(t, srv.url())
+	s := subscribe(t, open(t, via.url()), bus.Subscription{Group: "g", Topics: []string{"topic"}}, nil)
+	eventually(t, "the subscription", s.isReady)
+	publish(t, pub, "topic", numbered(1, 1)...)
+	s.waitFor(1)
+	srv.kill()
+	eventually(t, "the loss to be told", func() bool { return !s.isReady() })
+	via.stall()
+	srv.start()
+	es := numbered(2, 101)
+	done := inBackground(t, pub, "topic", es...)
+	eventually(t, "the server to be asked who listens", func() bool { return srv.asked() >= 1 })
+	asked := time.Now()
+	srv.kill()
+	eventually(t, "the first outage to be over", func() bool { return time.Since(asked) > redis.ListenersWait+500*time.Millisecond })
+	srv.start()
+	eventually(t, "the server to be asked again", func() bool { return len(done) > 0 || srv.asked() >= 3 })
+	via.resume()
+	if err := <-done; err != nil || es[0].Heard != 1 {
+		t.Fatalf("Publish returned %v, and %d heard it", err, es[0].Heard)
+	}
+	s.finish(pub, "topic", 102)
+	if l := s.losses(101); l.total != 0 {
+		t.Errorf("missing: %v", l.runs)
+	}
+}
+
+// The server lives, and the network doesn't.
+func TestAServerThatCannotBeReachedIsAnOutage(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t)
+	way, via := startProxy(t, srv.addr), startProxy(t, srv.addr)
+	pub := open(t, way.url())
+	s := subscribe(t, open(t, via.url()), bus.Subscription{Group: "g", Topics: []string{"topic"}}, nil)
+	eventually(t, "the subscription", s.isReady)
+	publish(t, pub, "topic", event("a", 1))
+	way.close()
+	via.stall()
+	srv.do("CLIENT", "KILL", "TYPE", "pubsub")
+	es := []bus.Event{event("a", 2)}
+	eventually(t, "the way to be closed", func() bool { // the first failure is that of the link
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		err := pub.Publish(ctx, "topic", es...)
+		return err != nil && strings.Contains(err.Error(), "connection refused")
+	})
+	l, err := net.Listen("tcp", way.l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxyOn(t, l, srv.addr)
+	done := inBackground(t, pub, "topic", es...)
+	eventually(t, "the server to be asked who listens", func() bool { return len(done) > 0 || srv.asked() >= 3 })
+	via.resume()
+	if err := <-done; err != nil || es[0].Heard != 1 {
+		t.Fatalf("Publish returned %v, and %d heard it", err, es[0].Heard)
+	}
+}
+
+// The publisher's own link was cut, and nobody else's. Who is not there has left, and nobody waits for who has left.
+func TestALinkThatEndsAloneIsNoOutage(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(t *testing.T, srv *server, via *proxy, b bus.Bus){
+		"the server ended it": func(_ *testing.T, srv *server, _ *proxy, _ bus.Bus) {
+			srv.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+		},
+		"the caller gave up": func(t *testing.T, _ *server, via *proxy, b bus.Bus) {
+			via.stall()
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if err := b.Publish(ctx, "topic", event("b", 1)); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("Publish returned %v", err)
+			}
+			via.resume()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := startServer(t)
+			via := startProxy(t, srv.addr)
+			pub := open(t, via.url())
+			stays := subscribe(t, open(t, srv.url()), bus.Subscription{Group: "g", Topics: []string{"topic"}}, nil)
+			leaves := subscribe(t, open(t, srv.url()), bus.Subscription{Group: "h", Topics: []string{"topic"}}, nil)
+			eventually(t, "the subscriptions", func() bool { return stays.isReady() && leaves.isReady() })
+			publish(t, pub, "topic", event("a", 1))
+			if err := leaves.stop(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the end of the subscription at the server", func() bool {
+				return srv.do("PUBSUB", "NUMSUB", "topic").([]any)[1] == int64(1)
+			})
+			asked := srv.asked()
+			end(t, srv, via, pub)
+			last := event("a", 2)
+			es := []bus.Event{last}
+			publish(t, pub, "topic", es...)
+			if n := srv.asked() - asked; n != 0 || es[0].Heard != 1 {
+				t.Errorf("it was asked %d times who listens; %d heard it", n, es[0].Heard)
+			}
+		})
 	}
 }
 

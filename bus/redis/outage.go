@@ -24,8 +24,8 @@ type outage struct {
 // quiet is for how long an outage that goes on is not told again.
 const quiet = 30 * time.Second
 
-// A server that is back should be found within a second, and by subscribers before publishing has waited for them in
-// vain (listenersWait). The delays are give or take a half.
+// A server that is back should be found within about a second, and by subscribers before publishing has waited for them
+// in vain (listenersWait). The delays are give or take a half, and a dial that hangs (dial.timeout) comes on top.
 const (
 	firstDelay   = 20 * time.Millisecond
 	longestDelay = 700 * time.Millisecond

@@ -2,8 +2,10 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -24,6 +26,7 @@ type publisher struct {
 	log     *slog.Logger
 	turn    chan struct{} // holds one token; whoever took it has what stands below
 	link    *link         // nil until it is needed, and after it failed
+	greeted bool          // the server at its other end is known
 	buf     []byte        // envelopes of a pipeline
 	outage  *outage
 	// listeners is of those who were there before an outage.
@@ -130,27 +133,72 @@ func (c *publishing) giveUp(ctx context.Context) {
 // send sends all that is left, a pipeline at a time. An error means that the link is of no use any more.
 func (c *publishing) send(ctx context.Context) error {
 	if c.p.link == nil {
-		l, err := connect(ctx, c.p.set)
-		if err != nil {
+		if err := c.connect(ctx); err != nil {
 			return c.away(err)
 		}
-		c.p.link = l
-		c.p.listeners.connected()
 	}
 	l := c.p.link
 	stop := context.AfterFunc(ctx, l.cut)
-	err := c.await(ctx, l)
+	err := c.greet(ctx, l)
+	if err == nil {
+		err = c.await(ctx, l)
+	}
 	for err == nil && len(c.left) > 0 && ctx.Err() == nil {
 		err = c.pipeline(ctx, l)
 	}
 	if err != nil {
-		stop()
+		if stop() { // else it was cut
+			c.p.listeners.broke()
+		}
 		return c.away(err)
 	}
 	if !stop() { // it was cut
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// connect makes the link. A server that can't be reached is away, unless it is the caller who gave up.
+func (c *publishing) connect(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	l, err := connect(ctx, c.p.set)
+	if err != nil {
+		if !errors.Is(ctx.Err(), context.Canceled) {
+			c.p.listeners.outage()
+		}
+		return err
+	}
+	c.p.link, c.p.greeted = l, false
+	return nil
+}
+
+// greet asks a new link which process is at its other end. One that doesn't say may be used all the same.
+func (c *publishing) greet(ctx context.Context, l *link) error {
+	if c.p.greeted {
+		return nil
+	}
+	info, err := l.client.Info(ctx, "server").Result()
+	switch reply, replied := refused(err); {
+	case replied && (passing(reply) || l.closed()):
+		return c.shutOut(reply)
+	case err != nil && !replied:
+		if ctx.Err() == nil { // what took the connection is not the server, but stands before it
+			c.p.listeners.outage()
+		}
+		return err
+	}
+	c.p.greeted = true
+	c.p.listeners.connected(runID(info))
+	return nil
+}
+
+// runID returns the id that a server has for as long as its process lives.
+func runID(info string) string {
+	_, after, _ := strings.Cut(info, "run_id:")
+	id, _, _ := strings.Cut(after, "\r\n")
+	return id
 }
 
 // away says of an error whose it is, and what mends it.
