@@ -47,8 +47,8 @@
 //   - The subscription ended before all that had been received was handled: it has as long as drain says, then what
 //     is left is counted.
 //
-// Of the heartbeats of a numbering that wait together the lowest and the highest are delivered, and the lowest even
-// where the buffer overflowed. How many were missed with a connection the numbers of bus/outbox and bus/inbox tell. Heartbeats never count.
+// Of the heartbeats of a numbering that wait together the lowest and the highest are delivered, even where the buffer
+// overflowed. How many were missed with a connection the numbers of bus/outbox and bus/inbox tell. Heartbeats never count.
 //
 // # Parameters
 //

@@ -28,7 +28,8 @@ type queue struct {
 	head   int // of what is left in items
 	bytes  int
 	closed bool
-	// beats are heartbeats that were dropped for want of room: of each numbering the lowest, for counting begins there.
+	// beats are heartbeats that were dropped for want of room: of each numbering the lowest, for counting begins there, and
+	// the highest, which says how far it goes, in this order.
 	beats []keptBeat
 }
 
@@ -38,7 +39,7 @@ type keptBeat struct {
 	message
 }
 
-// maxBeats bounds the numberings whose heartbeat is kept; more than this come only from somebody who makes them up.
+// maxBeats bounds the heartbeats that are kept; more than this come only from somebody who makes numberings up.
 const maxBeats = 1000
 
 func newQueue(limit int, dropped func(topic string, full bool)) *queue {
@@ -79,15 +80,28 @@ func (q *queue) drop(full bool) {
 	}
 }
 
-// keep keeps a heartbeat, if it is the lowest of its numbering.
+// keep keeps a heartbeat, if it is the lowest of its numbering or the highest.
 func (q *queue) keep(beat keptBeat) {
+	var known []*keptBeat // at most two, the lowest first
 	for i := range q.beats {
 		if k := &q.beats[i]; sameNumbering(k.Heartbeat, beat.Heartbeat) {
-			if beat.Seq < k.Seq {
-				*k = beat
-			}
+			known = append(known, k)
+		}
+	}
+	switch {
+	case len(known) == 0:
+	case beat.Seq < known[0].Seq:
+		beat, *known[0] = *known[0], beat // what was the lowest may be the highest
+		if len(known) > 1 {
 			return
 		}
+	case beat.Seq == known[0].Seq:
+		return
+	case len(known) > 1:
+		if beat.Seq > known[1].Seq {
+			*known[1] = beat
+		}
+		return
 	}
 	if len(q.beats) < maxBeats {
 		q.beats = append(q.beats, beat)

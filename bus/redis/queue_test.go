@@ -140,6 +140,26 @@ func beatsOf(messages []message) (beats []string) {
 	return beats
 }
 
+// How far a numbering has come must be heard, however many heartbeats were pushed out.
+func TestTheHighestHeartbeatOutlivesAnOverflow(t *testing.T) {
+	for _, tt := range []struct {
+		came []uint64
+		want []string
+	}{
+		{[]uint64{5, 9, 12}, []string{"x 5", "x 12"}},
+		{[]uint64{12, 9, 5}, []string{"x 5", "x 12"}},
+		{[]uint64{9, 5, 12, 7, 3}, []string{"x 3", "x 12"}},
+		{[]uint64{5, 5, 5}, []string{"x 5"}},
+	} {
+		q, _ := counting(5000)
+		for _, seq := range tt.came {
+			q.push([]message{beatMessage(t, "x", seq)})
+		}
+		q.push(messages(0, 4, 1000))
+		check(t, beatsOf(q.take(nil, 100)), tt.want...)
+	}
+}
+
 // Counting begins right behind the first heartbeat that is heard: an overflow must not take it away.
 func TestTheLowestHeartbeatOutlivesAnOverflow(t *testing.T) {
 	q, dropped := counting(5000)
@@ -150,8 +170,8 @@ func TestTheLowestHeartbeatOutlivesAnOverflow(t *testing.T) {
 		t.Errorf("%v were counted", *dropped)
 	}
 	got := q.take(nil, 100)
-	check(t, beatsOf(got), "x 0", "y 7")
-	if len(got) != 2+3 || got[len(got)-1] != messages(9, 10, 1000)[0] || !q.over() {
+	check(t, beatsOf(got), "x 0", "y 7", "x 9")
+	if len(got) != 3+3 || got[len(got)-1] != messages(9, 10, 1000)[0] || !q.over() {
 		t.Errorf("%d were taken; over: %v", len(got), q.over())
 	}
 	if left := q.take(nil, 100); len(left) != 0 {
