@@ -65,7 +65,7 @@
 //   - Numbers above 2^48 are left out, and so are those without the id of their numbering ([bus.Event].SeqLog).
 //
 // What follows the last number heard shows with the next event or heartbeat; a numbering that ends first, with its
-// owner's database, takes that knowledge with it. A record that can't be read as an event has no number, and is missed.
+// owner's database, or because its owner has moved to a log in the midst of sending, takes that knowledge with it. A record that can't be read as an event has no number, and is missed.
 //
 // # Databases
 //

@@ -18,7 +18,8 @@ import (
 // always a whole topic. It is let go at the start of a pass only, which reads from the lowest position: what has a
 // number goes out before anything takes the next one.
 //
-// Topics share nothing, for one that the server refuses for good must hold up no other.
+// Topics share nothing, for one that the server refuses for good must hold up no other, but for the time that it takes
+// to go past its events.
 type heldTopics struct {
 	pace   pace
 	topics map[string]*heldTopic
