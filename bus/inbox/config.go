@@ -61,8 +61,9 @@ type Config struct {
 	// MaxBatch bounds the events of a delivery, which is one transaction; 0 is [bus.DefaultMaxBatch].
 	MaxBatch int
 
-	// Attempts is how often a reaction is tried before it is parked as dead; 0 is 20, which takes about two
-	// hours, and -1 is without end.
+	// Attempts is how often an event that fails, or a reaction, is tried before it is dead, and waits for a person; 0 is
+	// 20, which takes about two hours, and -1 is without end. The first try, in the delivery, is one of them. Tries that
+	// a fault of the store has ended are not counted.
 	Attempts int
 	// MaxAge is how old an event may be for its reaction to be performed, by Event.Time; older ones are recorded
 	// as skipped. 0 is any age. An event without a time is never too old, nor is one whose reaction was tried already:
@@ -78,7 +79,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
-	// OnReady, where set, hears whether the subscription stands: see [bus.Subscription].
+	// OnReady, where set, hears whether the subscription stands, as in [bus.Subscription], and is not stuck: after a
+	// delivery that can't be taken, for a fault of the store or a bad release, it hears false until one succeeds. Calls
+	// don't overlap, and hold up the delivery.
 	OnReady func(ready bool)
 	// OnGap, where set, hears of every loss that the bus notices, and on a bus without a log also of what the numbers
 	// of the events show to be missing: once that is committed, how many exactly, and whose (Gap.Source, which the

@@ -18,8 +18,34 @@
 // the service's database, in the transaction that holds the effect. So a database that was emptied, put back to an
 // older copy, or cut from power gets exactly what it lacks, and the offsets at the broker don't matter.
 //
-// An event that a handler refuses for good ([bus.Permanent]), or a record that is no event, is parked: kept with its
-// bytes in tidings_inbox_parked, while the rest goes on. Any other error brings the delivery again, in order.
+// # What fails
+//
+// A fault of the store (the database is away, busy, full; a commit is in doubt; a context has ended), whoever returns it,
+// is waited out: the delivery comes again, in order, and Config.OnReady hears false meanwhile. It never parks anything.
+//
+// Any other error of a handler, or its panic, is poison: the event at fault is found, by its name ([bus.AtEvent]) or by
+// halving, with 2·log2(n) calls for one among n, and is parked: kept in tidings_inbox_parked with its bytes, the error,
+// how often it was tried and when it is tried next. The rest of the delivery goes on, and so does every other key. What
+// is parked is tried again after 1 s, 2 s, 4 s … 10 min, each give or take a half, or after [bus.RetryAfter]'s delay, and
+// is dead once Config.Attempts are spent, or at once by [bus.Permanent]. A dead event stays until a person retries or
+// discards it: see [Parking].
+//
+//   - In a history the key's later events wait behind the parked one, in order, in the same table, and follow it when it
+//     succeeds. A dead one still holds up its key, and nothing else. Events without a version are kept in the order of
+//     their key in the same way, in a projection, too.
+//   - In a projection the next version of the key is tried when it comes. It makes up for the parked one if it succeeds,
+//     and takes its place, with all attempts before it, if it fails.
+//   - A reaction waits in its queue, with the key's later ones behind it. A dead one is parked and blocks nothing; brought
+//     back, it takes its old place.
+//   - A record that is no event, or has an attribute that no row can have for its key, is dead at once, by its record's
+//     key and position, and blocks nothing. One of a type that no route takes is parked where Config.Unknown says so,
+//     and blocks nothing.
+//
+// A bad release must not park a whole topic. Once events of more than 100 keys were parked within a minute, and over half
+// of the new events of that time have failed, nothing more is taken in which anything fails: the delivery comes again,
+// with the bus's backoff, and Config.OnReady hears false, until one succeeds. What was parked before goes on being tried.
+//
+// A mark moves over what is parked, for it will not come again by itself; [Inbox.Await] tells it as [Parked].
 //
 // # What happens in which order, and what a crash in between does
 //
@@ -29,10 +55,12 @@
 //	D2 positions are read      where the row is further on, events below it are left out; where it is behind, absent
 //	                           or of another log, that partition is left out, and read again from its row. On a bus
 //	                           without a log: how far each numbering was followed; nothing is left out by it
-//	D3 marks are read          and duplicates discarded, of this delivery and of any before
-//	D4 effects                 the handlers of On and Batch
+//	D3 marks are read          and duplicates discarded, of this delivery and of any before; then which of the keys
+//	                           have something parked
+//	D4 effects                 the handlers of On and Batch. After an error all is rolled back and begun again at D1, and
+//	                           this time each part that is tried has a savepoint
 //	D5 reactions are queued    with the mark, and so once
-//	D6 later events wait       a history's, with their bytes and position
+//	D6 later events wait       a history's, with their bytes and position, and what is parked is stored
 //	D7 marks and positions     marks go forward only, positions and numberings only from where D2 found them
 //	D8 COMMIT                  a crash after it: the events may come again, and are duplicates
 //	D9 gaps are told           to the log and to Config.OnGap. A crash before it: Status says them all the same
@@ -43,6 +71,22 @@
 //	R1 "sending" and a lease   committed. A crash after it: performed again once the lease has run out, and logged
 //	R2 the handler             a crash in it, or right after it: the same; here a thing can happen twice
 //	R3 "sent", out of the queue, and what Track stores: committed. A crash after it changes nothing
+//
+// What is parked is tried again, each key by itself. P2 to P6 are one transaction; a crash before P6 leaves the row as it
+// was, due as it was, and the try is not counted.
+//
+//	P1 due rows are looked up  in the table, at least once a second: what another process has changed is found so. Rows
+//	                           only behind others of their key are not among them
+//	P2 the key is locked       by its mark, or by the row where it has no version. One that another has is left to it for a
+//	                           tenth of a second. The row is read again: another replica may have tried it meanwhile. Of
+//	                           a projection, one whose mark has moved on goes away, and nothing else is done
+//	P3 the handlers            in a savepoint, like those of D4 and D5. A fault of the store ends the transaction here, and
+//	                           the row is left alone for 5 s
+//	P4 the row                 is removed; or has one attempt more, another time and the new error, or is dead
+//	P5 those behind it         follow, in order, as far as they succeed, MaxBatch at most; the first that doesn't is
+//	                           the one in front now, and the rest waits behind that
+//	P6 COMMIT                  a crash after it changes nothing
+//	P7 who waits is woken      Await, and those who perform reactions: both look by themselves, too
 //
 // # A bus without a log
 //
@@ -74,7 +118,8 @@
 // their names begin with tidings_inbox_.
 //
 // Replicas on one Postgres take in what they are given side by side. D2 and D3 lock the rows that they read: positions,
-// numberings, what waits, marks, in this order, and each in the order of its key, so that nobody waits in a circle. Who
+// numberings, what waits, marks, the fronts of what is parked, in this order, and each in the order of its key, so that
+// nobody waits in a circle. A retry locks one key, in the same order, and waits for nobody. Who
 // comes second waits before its handlers are called, and goes on from what the first has left. A key that has no mark
 // has no row to be locked: there it is found out at D7, and taken back and done again without a word. So a handler may
 // meet rows of a replica that is about to be outrun only for a key's first event, on a bus that has neither positions

@@ -142,3 +142,63 @@ func TestASlowTryHoldsUpItsKeyAloneOnPostgres(t *testing.T) {
 	all.Wait()
 	wantStatus(t, one, Status{Keys: 3, Versions: 3})
 }
+
+// An event that comes while its line is tried waits for the outcome, and sees who is in front then, be it another. The
+// lines of versions are locked by their marks, those of events without a version by their rows.
+func TestWhatComesDuringATrySeesItsOutcomeOnPostgres(t *testing.T) {
+	for name, version := range map[string]uint64{"versions": 1, "none": 0} {
+		t.Run(name, func(t *testing.T) {
+			s, c := newService(t), newClock()
+			bad, hold, begun, end := map[string]bool{"1": true, "2": true}, false, make(chan bool), make(chan bool)
+			routes := recordAll()
+			do := routes[0].event
+			routes[0].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
+				if bad[e.ID] {
+					return errTest
+				}
+				if hold {
+					hold = false
+					begun <- true
+					<-end
+				}
+				return do(ctx, tx, e)
+			}
+			one, other := s.replica(routes, c.config, every), s.replica(routes, c.config, every)
+			put := func(in *Inbox, id string) error {
+				e := at0(created(t, "a", version, id))
+				if e.ID = id; version > 0 {
+					e.Version = uint64(id[0] - '0')
+				}
+				return in.handle(context.Background(), bus.Delivery{Events: []bus.Event{e}})
+			}
+			if err := errors.Join(put(one, "1"), put(one, "2")); err != nil {
+				t.Fatal(err)
+			}
+			delete(bad, "1")
+			hold = true
+			c.pass(time.Minute)
+			var all sync.WaitGroup
+			all.Go(func() {
+				r := &retrier{Inbox: one, resting: make(map[int64]time.Time)}
+				if _, err := r.step(context.Background()); err != nil {
+					t.Error(err)
+				}
+			})
+			<-begun
+			all.Go(func() {
+				if err := put(other, "3"); err != nil {
+					t.Error(err)
+				}
+			})
+			s.wantWaiting(other)
+			close(end)
+			all.Wait()
+			wantApplied(t, one, fmt.Sprintf("a:%d 1", version))
+			delete(bad, "2")
+			retry(t, one, c)
+			if got := applications(t, one.cfg.DB); len(got) != 3 || got[1][len(got[1])-1] != '2' || got[2][len(got[2])-1] != '3' {
+				t.Errorf("applied %v, want 1, 2, 3", got)
+			}
+		})
+	}
+}

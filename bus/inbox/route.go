@@ -30,8 +30,10 @@ type Route struct {
 // for each event, whatever is delivered again or cut short. fn may be called again for an event whose transaction
 // was rolled back, so it keeps nothing outside tx.
 //
-// An error rolls the transaction back, and the delivery comes again; [bus.RetryAfter] says when. An error made by
-// [bus.Permanent] parks the event as dead, with what fn did for it undone, and the rest goes on.
+// An error, or a panic, parks the event, with what fn did for it undone, and the rest goes on. It is tried again by
+// itself, after a growing delay (1 s to 10 min) or [bus.RetryAfter]'s, until Config.Attempts are spent; [bus.Permanent]
+// makes it dead at once. With [Every] the key's later events wait behind it; with [Newest] the next version makes up for
+// it. But a fault of the store, such as an error of tx that tells of it, rolls the whole delivery back, which comes again.
 func On[M proto.Message](fn func(ctx context.Context, tx Tx, e bus.Event, m M) error) Route {
 	return Route{types: []string{typeOf[M]()}, faults: missing(fn == nil, "On"), event: func(ctx context.Context, tx Tx, e *bus.Event) error {
 		m, err := bus.Decode[M](*e)
@@ -46,8 +48,8 @@ func On[M proto.Message](fn func(ctx context.Context, tx Tx, e bus.Event, m M) e
 // for statements that change many rows. They are in order within a key, and a key may stand there more than once.
 // A delivery may be cut into several batches where the order within a key demands it.
 //
-// [bus.AtEvent] names the event at fault by its index in the batch. After an error made by [bus.Permanent] fn is
-// called with one event at a time, so that only those at fault are parked.
+// [bus.AtEvent] names the event at fault by its index in the batch. After an error that names none fn is called with
+// halves of the batch, and halves of those, until the event at fault is found; only that one is parked: see [On].
 func Batch(fn func(ctx context.Context, tx Tx, batch []bus.Event) error, types ...proto.Message) Route {
 	r := Route{batch: fn, faults: missing(fn == nil, "Batch")}
 	if len(types) == 0 {

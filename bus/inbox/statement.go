@@ -66,6 +66,7 @@ type statements struct {
 	holes       texts
 	storeMissed texts
 	lines       texts
+	looseLines  texts
 	park        texts
 }
 
@@ -84,6 +85,7 @@ func newStatements(forUpdate string) *statements {
 		waiting = `SELECT key, version FROM tidings_inbox_waiting WHERE source = $1 AND key`
 		holes   = `SELECT key, first, last FROM tidings_inbox_hole WHERE source = $1 AND key`
 		lines   = `SELECT key, version FROM tidings_inbox_parked WHERE line = $1 AND key`
+		loose   = `SELECT key, version FROM tidings_inbox_parked WHERE (line = $1 OR line = -$1) AND version = 0 AND key`
 	)
 	rows := func(head, tail string) texts {
 		if forUpdate == "" {
@@ -105,7 +107,8 @@ func newStatements(forUpdate string) *statements {
 		lockWaiting: keys(waiting, ` ORDER BY key, version`+forUpdate),
 		storeMissed: manyRows(3, `INSERT INTO tidings_inbox_missed (stream, first, last) VALUES `, ``),
 		holes:       keys(holes, ``),
-		lines:       keys(lines, ` ORDER BY key, version, id`+forUpdate),
+		lines:       keys(lines, ``),
+		looseLines:  keys(loose, ` ORDER BY key, id`+forUpdate),
 		park: manyRows(parkedColumns, `INSERT INTO tidings_inbox_parked (grp, state, source, key, version, have, type, event_id,
 			reaction, attempts, error, time, topic, log, part, off, raw, next, seq, line, upto) VALUES `, ` ON CONFLICT DO NOTHING`),
 	}
