@@ -73,7 +73,7 @@ func TestReplicasQueueEachEventOnceAndSendEachMailOnce(t *testing.T) {
 	srv := smtptest.Start(t, smtptest.Answers{NoTLS: true, Open: true})
 	rec := bustest.NewRecorder()
 	both := startTwo(t, rec, smtpConfig(t, srv, "connections", "4"))
-	const half = 150
+	const half = 80
 	events := people(t, 0, half)
 	for i := 0; i < half; i += 10 {
 		servicetest.Publish(t, rec, events[i:i+10]...)

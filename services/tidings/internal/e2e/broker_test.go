@@ -145,7 +145,8 @@ func (s *realServer) Kill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	number, _, _ := strings.Cut(string(text), " ") // behind it, when it was started
+	pid, err := strconv.Atoi(strings.TrimSpace(number))
 	if err != nil {
 		t.Fatal(err)
 	}

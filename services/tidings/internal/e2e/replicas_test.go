@@ -38,6 +38,7 @@ func TestReplicasShareADatabaseAndTheWork(t *testing.T) {
 		s.startTwice(t, s.all()...)
 		leader := s.leader(t)
 		ids := s.create(t, 0, 60)
+		s.agree(t)
 		for i, id := range ids[:20] {
 			s.rename(t, id, fmt.Sprintf("Renamed %d", i))
 			s.eitherHas(t, id, 2)
@@ -74,11 +75,14 @@ func TestReplicasShareADatabaseAndTheWork(t *testing.T) {
 func (s *stack) eitherHas(t *testing.T, id string, version uint64) {
 	t.Helper()
 	for _, one := range s.directory.both() {
-		got, err := call(t, directoryv1.NewDirectoryServiceClient(one.conn).GetPerson,
-			&directoryv1.GetPersonRequest{Id: id, MinVersion: version})
-		if err != nil || got.GetPerson().GetVersion() != version {
-			t.Errorf("the directory at %s has %v (%v), want version %d", one.listen, got, err, version)
-		}
+		eventually(t, catchUpTime, func() error { // on a slow machine a service waits less long than it takes
+			got, err := call(t, directoryv1.NewDirectoryServiceClient(one.conn).GetPerson,
+				&directoryv1.GetPersonRequest{Id: id, MinVersion: version})
+			if err == nil && got.GetPerson().GetVersion() != version {
+				err = fmt.Errorf("the directory at %s has %v, want version %d", one.listen, got, version)
+			}
+			return err
+		})
 	}
 }
 
