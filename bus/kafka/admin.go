@@ -126,23 +126,30 @@ func (a *admin) consumerProtocol(ctx context.Context) (bool, error) {
 		if v.Err != nil {
 			return false, fmt.Errorf("broker %d: %w", v.NodeID, v.Err)
 		}
-		if _, ok := v.KeyMaxVersion(kmsg.ConsumerGroupHeartbeat.Int16()); !ok || groupsOff(v.Raw()) {
+		if _, ok := v.KeyMaxVersion(kmsg.ConsumerGroupHeartbeat.Int16()); !ok {
 			return false, nil
+		}
+		if on, err := groupsOn(v.Raw()); !on {
+			return false, err
 		}
 	}
 	return len(all) > 0, nil
 }
 
-// groupsOff reports whether the broker supports the feature and has it finalized at a level below 1. A broker that
-// doesn't speak of it at all (the embedded one) is taken at its API list.
-func groupsOff(v *kmsg.ApiVersionsResponse) bool {
+// groupsOn reports whether a broker that knows the feature has it finalized at level 1 or above. One that doesn't speak
+// of it at all (the embedded one) is taken at its API list. One that has not heard from its controller yet lists no
+// finalized feature, with the epoch -1 (KIP-584), which says nothing: it is asked again.
+func groupsOn(v *kmsg.ApiVersionsResponse) (bool, error) {
 	knows := slices.ContainsFunc(v.SupportedFeatures, func(f kmsg.ApiVersionsResponseSupportedFeature) bool {
 		return f.Name == groupVersion
 	})
+	if knows && v.FinalizedFeaturesEpoch < 0 {
+		return false, errors.New("the broker doesn't know yet which features are on: it has not heard from its controller")
+	}
 	on := slices.ContainsFunc(v.FinalizedFeatures, func(f kmsg.ApiVersionsResponseFinalizedFeature) bool {
 		return f.Name == groupVersion && f.MaxVersionLevel >= 1
 	})
-	return knows && !on
+	return on || !knows, nil
 }
 
 // describe returns what the broker knows of the topics; those that don't exist are left out.
