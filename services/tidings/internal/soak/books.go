@@ -1,0 +1,259 @@
+package soak
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
+)
+
+// source is who numbers the versions of users.
+const source = "/users"
+
+// typeOf is the type of an event that carries M.
+func typeOf[M proto.Message]() string {
+	var none M
+	return string(none.ProtoReflect().Descriptor().FullName())
+}
+
+// books is what stands in the databases once all is quiet.
+type books struct {
+	users    map[string]user
+	unsent   int64 // of the outbox
+	unable   int64 // events that can't be sent, ever
+	people   map[string]user
+	terms    int64 // of the search index, that lead to nobody, or to somebody who is deleted
+	events   []event
+	counted  int64 // events, as audit counts them itself
+	messages []message
+	readers  map[string]*inboxBooks // by service
+}
+
+// user is one as a database has it.
+type user struct {
+	version     uint64
+	deleted     bool
+	email, name string
+}
+
+// event is a row of the history.
+type event struct {
+	key     string
+	version uint64
+	source  string
+	id      string
+	kind    Verb   // empty of a type that is none of the owner's
+	user           // as the event tells it
+	wrong   string // why the event can't be read
+}
+
+// message is a row of the mailer's.
+type message struct{ event, user, to, state string }
+
+// inboxBooks is what a reader's inbox holds.
+type inboxBooks struct {
+	marks   map[string]uint64 // by key, of the owner's source
+	holes   int64
+	waiting int64
+	queued  int64
+	parked  []parked
+	notes   []note // what the triggers have written down, in order
+}
+
+// parked is an event that could not be taken.
+type parked struct {
+	state, source, key, kind, id, err string
+	version                           uint64
+	reaction                          bool
+}
+
+// note is a change that a trigger has written down.
+type note struct {
+	what    string
+	source  int64
+	key     string
+	version uint64
+}
+
+// readBooks reads the databases, which nobody must be writing to.
+func readBooks(ctx context.Context, dbs map[string]*database) (*books, error) {
+	b := &books{users: map[string]user{}, people: map[string]user{}, readers: map[string]*inboxBooks{}}
+	steps := []func(context.Context, map[string]*database) error{b.readOwner, b.readDirectory, b.readAudit, b.readMailer}
+	for _, step := range steps {
+		if err := step(ctx, dbs); err != nil {
+			return nil, fmt.Errorf("soak: books: %w", err)
+		}
+	}
+	for _, service := range readers {
+		in, err := readInbox(ctx, dbs[service])
+		if err != nil {
+			return nil, fmt.Errorf("soak: books of %s: %w", service, err)
+		}
+		b.readers[service] = in
+	}
+	return b, nil
+}
+
+// each calls row for every row of the answer.
+func each(ctx context.Context, db *sql.DB, text string, row func(scan func(...any) error) error) error {
+	rows, err := db.QueryContext(ctx, text)
+	if err != nil {
+		return fmt.Errorf("%.60s…: %w", text, err)
+	}
+	defer func() { _ = rows.Close() }() // its error is that of Err
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return fmt.Errorf("%.60s…: %w", text, err)
+		}
+	}
+	return rows.Err()
+}
+
+// one is a single number.
+func one(ctx context.Context, db *sql.DB, text string) (n int64, err error) {
+	if err = db.QueryRowContext(ctx, text).Scan(&n); err != nil {
+		err = fmt.Errorf("%.60s…: %w", text, err)
+	}
+	return n, err
+}
+
+func (b *books) readOwner(ctx context.Context, dbs map[string]*database) (err error) {
+	db := dbs[users].DB
+	const text = `SELECT id, version, delete_time IS NOT NULL, COALESCE(email, ''), COALESCE(name, '') FROM users`
+	if err := b.readPeople(ctx, db, text, b.users); err != nil {
+		return err
+	}
+	if b.unsent, err = one(ctx, db, `SELECT COUNT(*) FROM tidings_outbox_unsent`); err != nil {
+		return err
+	}
+	b.unable, err = one(ctx, db, `SELECT COUNT(*) FROM tidings_outbox_failed`)
+	return err
+}
+
+func (b *books) readPeople(ctx context.Context, db *sql.DB, text string, into map[string]user) error {
+	return each(ctx, db, text, func(scan func(...any) error) error {
+		var id string
+		var u user
+		if err := scan(&id, &u.version, &u.deleted, &u.email, &u.name); err != nil {
+			return err
+		}
+		into[id] = u
+		return nil
+	})
+}
+
+func (b *books) readDirectory(ctx context.Context, dbs map[string]*database) (err error) {
+	db := dbs[directory].DB
+	if err := b.readPeople(ctx, db, `SELECT id, version, CAST(deleted AS INTEGER) <> 0, email, name FROM people`, b.people); err != nil {
+		return err
+	}
+	b.terms, err = one(ctx, db, `SELECT COUNT(*) FROM terms t LEFT JOIN people p ON p.no = t.person WHERE p.no IS NULL OR CAST(p.deleted AS INTEGER) <> 0`)
+	return err
+}
+
+func (b *books) readAudit(ctx context.Context, dbs map[string]*database) (err error) {
+	db := dbs[audit].DB
+	const text = `SELECT user_id, version, source, event_id, type, data FROM events ORDER BY user_id, version`
+	err = each(ctx, db, text, func(scan func(...any) error) error {
+		var e event
+		var kind string
+		var data []byte
+		if err := scan(&e.key, &e.version, &e.source, &e.id, &kind, &data); err != nil {
+			return err
+		}
+		e.read(kind, data)
+		b.events = append(b.events, e)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	b.counted, err = one(ctx, db, `SELECT COALESCE(SUM(events), 0) FROM totals`)
+	return err
+}
+
+// read takes out of an event's data what it tells of its user.
+func (e *event) read(kind string, data []byte) {
+	var told *eventsv1.User
+	var err error
+	switch kind {
+	case typeOf[*eventsv1.UserCreated]():
+		m := &eventsv1.UserCreated{}
+		err = proto.Unmarshal(data, m)
+		e.kind, told = Create, m.GetUser()
+	case typeOf[*eventsv1.UserUpdated]():
+		m := &eventsv1.UserUpdated{}
+		err = proto.Unmarshal(data, m)
+		e.kind, told = Update, m.GetUser()
+	case typeOf[*eventsv1.UserDeleted]():
+		m := &eventsv1.UserDeleted{}
+		err = proto.Unmarshal(data, m)
+		e.kind, told = Delete, &eventsv1.User{Id: m.GetId(), Version: m.GetVersion()}
+	default:
+		return
+	}
+	if err != nil {
+		e.wrong = err.Error()
+	} else if told.GetId() != e.key || told.GetVersion() != e.version {
+		e.wrong = fmt.Sprintf("its message is of version %d of %q", told.GetVersion(), told.GetId())
+	}
+	e.user = user{version: told.GetVersion(), deleted: e.kind == Delete, email: told.GetEmail(), name: told.GetName()}
+}
+
+func (b *books) readMailer(ctx context.Context, dbs map[string]*database) error {
+	const text = `SELECT event_id, user_id, recipient, state FROM messages ORDER BY seq`
+	return each(ctx, dbs[mailer].DB, text, func(scan func(...any) error) error {
+		var m message
+		if err := scan(&m.event, &m.user, &m.to, &m.state); err != nil {
+			return err
+		}
+		b.messages = append(b.messages, m)
+		return nil
+	})
+}
+
+func readInbox(ctx context.Context, db *database) (_ *inboxBooks, err error) {
+	in := &inboxBooks{marks: map[string]uint64{}}
+	const marks = `SELECT m.key, m.version FROM tidings_inbox_mark m JOIN tidings_inbox_source s ON s.id = m.source WHERE s.source = '` + source + `'`
+	err = each(ctx, db.DB, marks, func(scan func(...any) error) error {
+		var key string
+		var version uint64
+		err := scan(&key, &version)
+		in.marks[key] = version
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for table, n := range map[string]*int64{"hole": &in.holes, "waiting": &in.waiting, "queue": &in.queued} {
+		if *n, err = one(ctx, db.DB, `SELECT COUNT(*) FROM tidings_inbox_`+table); err != nil {
+			return nil, err
+		}
+	}
+	if err := in.readParked(ctx, db); err != nil {
+		return nil, err
+	}
+	return in, in.readNotes(ctx, db)
+}
+
+func (in *inboxBooks) readParked(ctx context.Context, db *database) error {
+	const text = `SELECT state, source, key, version, type, event_id, reaction <> 0, error FROM tidings_inbox_parked ORDER BY id`
+	return each(ctx, db.DB, text, func(scan func(...any) error) error {
+		var p parked
+		err := scan(&p.state, &p.source, &p.key, &p.version, &p.kind, &p.id, &p.reaction, &p.err)
+		in.parked = append(in.parked, p)
+		return err
+	})
+}
+
+func (in *inboxBooks) readNotes(ctx context.Context, db *database) error {
+	return each(ctx, db.DB, `SELECT what, source, key, version FROM soak_log ORDER BY seq`, func(scan func(...any) error) error {
+		var n note
+		err := scan(&n.what, &n.source, &n.key, &n.version)
+		in.notes = append(in.notes, n)
+		return err
+	})
+}

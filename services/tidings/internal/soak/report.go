@@ -1,0 +1,136 @@
+package soak
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// report is what was done and counted, as tables for people.
+func (s *run) report(t *trial, garbage map[string]int, found *findings) string {
+	var b strings.Builder
+	table := func(head string, rows ...[]string) {
+		fmt.Fprintf(&b, "\n%s\n", head)
+		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+		for _, row := range rows {
+			fmt.Fprintf(w, "  %s\t\n", strings.Join(row, "\t"))
+		}
+		_ = w.Flush() // a Builder takes everything
+	}
+	table("faults", s.faultRows()...)
+	table("writes", writeRows(t.writes)...)
+	table("reads that insisted on a version", countRows(s.ledger.asked)...)
+	table("published beside the owner", countRows(garbage)...)
+	table("databases", bookRows(t.books)...)
+	table("mails", s.mailRows(t)...)
+	table("processes", s.processRows()...)
+	fmt.Fprintf(&b, "\nstart %.1f s, faults %.1f s, until quiet %.1f s, check %.1f s\n",
+		s.times.start.Seconds(), s.times.faults.Seconds(), s.times.rest.Seconds(), s.times.check.Seconds())
+	fmt.Fprintf(&b, "%d violations\n%v", found.len(), found)
+	return b.String()
+}
+
+func (s *run) faultRows() [][]string {
+	counts, lasted, failed := map[Fault]int{}, map[Fault]time.Duration{}, map[Fault]int{}
+	for _, d := range s.nemesis.done {
+		counts[d.Fault]++
+		lasted[d.Fault] += d.Ended.Sub(d.Begun)
+		if d.Err != nil {
+			failed[d.Fault]++
+		}
+	}
+	rows := [][]string{{"", "times", "seconds", "failed"}}
+	for _, t := range traits {
+		if n := counts[t.fault]; n > 0 {
+			rows = append(rows, []string{string(t.fault), number(n), fmt.Sprintf("%.1f", lasted[t.fault].Seconds()), number(failed[t.fault])})
+		}
+	}
+	return rows
+}
+
+func writeRows(writes []Write) [][]string {
+	counts := map[Verb]map[Outcome]int{Create: {}, Update: {}, Delete: {}}
+	insists := map[Outcome]int{}
+	for _, w := range writes {
+		counts[w.Verb][w.Outcome]++
+		if w.IfMatch > 0 {
+			insists[w.Outcome]++
+		}
+	}
+	rows := [][]string{{"", string(Acknowledged), string(Refused), string(Unknown)}}
+	for _, verb := range []Verb{Create, Update, Delete} {
+		rows = append(rows, outcomes(string(verb), counts[verb]))
+	}
+	return append(rows, outcomes("… with If-Match", insists))
+}
+
+func outcomes(name string, n map[Outcome]int) []string {
+	return []string{name, number(n[Acknowledged]), number(n[Refused]), number(n[Unknown])}
+}
+
+func countRows(counts map[string]int) (rows [][]string) {
+	for _, what := range slices.Sorted(maps.Keys(counts)) {
+		rows = append(rows, []string{what, number(counts[what])})
+	}
+	return rows
+}
+
+func bookRows(b *books) [][]string {
+	deleted := 0
+	for _, u := range b.users {
+		if u.deleted {
+			deleted++
+		}
+	}
+	rows := [][]string{
+		{"", "rows", "marks", "changes noted", "parked"},
+		{users, number(len(b.users)), "", "", ""},
+		{"… deleted", number(deleted), "", "", ""},
+	}
+	held := map[string]int{directory: len(b.people), audit: len(b.events), mailer: len(b.messages)}
+	for _, service := range readers {
+		in := b.readers[service]
+		rows = append(rows, []string{service, number(held[service]), number(len(in.marks)), number(len(in.notes)), number(len(in.parked))})
+	}
+	return rows
+}
+
+func (s *run) mailRows(t *trial) [][]string {
+	each := map[string]int{}
+	for _, m := range t.mails {
+		each[m.ID]++
+	}
+	_, refused := s.mail.taken()
+	return [][]string{
+		{"queued", number(len(t.books.messages))},
+		{"taken by the mail server", number(len(t.mails))},
+		{"… again, under the same Message-ID", number(len(t.mails) - len(each))},
+		{"refused for now", number(refused)},
+	}
+}
+
+func (s *run) processRows() [][]string {
+	rows := [][]string{{"", "started", "ended by itself"}}
+	var all []*process
+	all = append(all, s.brokers.all...)
+	for _, one := range s.services {
+		all = append(all, one.process)
+	}
+	for _, p := range all {
+		starts, ended := p.story()
+		rows = append(rows, []string{p.name, number(starts), number(len(ended))})
+	}
+	return rows
+}
+
+// number writes 12,345.
+func number(n int) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
