@@ -14,12 +14,15 @@ type trial struct {
 	writes    []Write
 	reads     []Read
 	mails     []Mail
-	excuses   []span          // when a mail could have been sent twice
+	excuses   []excuse        // for mails that were sent twice
 	strangers map[string]bool // events of another source that were published
 }
 
-// span is a stretch of time.
-type span struct{ from, to time.Time }
+// excuse is a stretch of time in which a mail could be sent without its being written down.
+type excuse struct {
+	by       string // the replica that has sent it; empty is any
+	from, to time.Time
+}
 
 // findings are the violations, each under the promise that it breaks.
 type findings struct {

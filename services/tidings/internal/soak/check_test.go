@@ -21,17 +21,6 @@ type victim struct {
 // user is one whom the writes have created, by number.
 func (b *victim) user(i int) string { return b.writes[i].User }
 
-// first is the id of the event that created a user.
-func (b *victim) first(i int) string {
-	for _, e := range b.books.events {
-		if e.key == b.user(i) && e.version == 1 {
-			return e.id
-		}
-	}
-	b.t.Fatalf("no event has created user %d", i)
-	return ""
-}
-
 func (b *victim) exec(service, text string, args ...any) { change(b.t, b.dbs[service], text, args...) }
 
 // redeliver has a service read the log again from its start, after the mark of a user was taken away.
@@ -165,12 +154,18 @@ func TestTheCheckerFindsWhatIsBroken(t *testing.T) {
 			}},
 		{name: "a mail was sent twice, and nothing explains it", promise: allMailed, says: "no fault explains it",
 			told: func(b *victim) { b.mails = append(slices.Clone(b.mails), b.mails[0]) }},
+		{name: "a mail was sent twice, and a fault elsewhere does not explain it", promise: allMailed, says: "no fault explains it",
+			told: func(b *victim) {
+				b.mails = append(slices.Clone(b.mails), b.mails[0])
+				at := b.mails[0].At
+				b.excuses = []excuse{{"mailer-2", at.Add(-time.Second), at.Add(time.Second)}, {"", at.Add(time.Second), at.Add(time.Hour)}}
+			}},
 		{name: "a mail was sent twice, and not the same", promise: allMailed, says: "not the same",
 			told: func(b *victim) {
 				other := b.mails[0]
 				other.Text += "!"
 				b.mails = append(slices.Clone(b.mails), other)
-				b.excuses = []span{{other.At, other.At}}
+				b.excuses = []excuse{{from: other.At, to: other.At}}
 			}},
 		{name: "a mail never arrived", promise: allMailed, says: "never had it",
 			told: func(b *victim) { b.trial.mails = slices.Clone(b.mails)[1:] }},
@@ -211,7 +206,7 @@ func TestTheCheckerAllowsWhatMayBe(t *testing.T) {
 	}
 	whole.writes = append(whole.writes, Write{Verb: Create, Name: "Perhaps", Outcome: Unknown}, Write{Verb: Delete, User: whole.writes[0].User, Outcome: Unknown})
 	whole.mails = append(whole.mails, whole.mails[0])
-	whole.excuses = []span{{whole.mails[0].At.Add(-time.Second), whole.mails[0].At.Add(time.Second)}}
+	whole.excuses = []excuse{{mailer, whole.mails[0].At.Add(-time.Second), whole.mails[0].At.Add(time.Second)}}
 	whole.books.events = append(whole.books.events, event{key: garbageKey + "1", version: 1, source: source, id: "1"},
 		event{key: whole.writes[0].User, source: elsewhere, id: "2"})
 	whole.books.counted += 2

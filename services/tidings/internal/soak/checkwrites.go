@@ -3,7 +3,6 @@ package soak
 import (
 	"cmp"
 	"slices"
-	"time"
 )
 
 // writesAgainstHistory compares what the writers were answered with what came of it. A name is one write's alone, so
@@ -192,9 +191,9 @@ func (c *checker) mailsSent() {
 			if i > 0 && m.Text != all[0].Text {
 				c.add(allMailed, "the mail of event %s was sent twice, and not the same", q.event)
 			}
-			if i > 0 && !c.excused(all[i-1].At) {
-				c.add(allMailed, "the mail of event %s was sent at %s and again at %s, and no fault explains it",
-					q.event, all[i-1].At.Format(time.TimeOnly), m.At.Format(time.TimeOnly))
+			if i > 0 && !c.excused(all[i-1]) {
+				c.add(allMailed, "the mail of event %s was sent by %s at %s and again by %s at %s, and no fault explains it",
+					q.event, all[i-1].By, all[i-1].At.Format("15:04:05.000"), m.By, m.At.Format("15:04:05.000"))
 			}
 		}
 		delete(taken, q.event)
@@ -204,9 +203,11 @@ func (c *checker) mailsSent() {
 	}
 }
 
-// excused reports whether a fault befell the mailer when a mail was taken, so that it may not have got to write that down.
-func (c *checker) excused(at time.Time) bool {
-	return slices.ContainsFunc(c.excuses, func(s span) bool { return !at.Before(s.from) && !at.After(s.to) })
+// excused reports whether a fault befell the mailer that has sent a mail, so that it may not have got to write that down.
+func (c *checker) excused(m Mail) bool {
+	return slices.ContainsFunc(c.excuses, func(e excuse) bool {
+		return (e.by == "" || e.by == m.By) && !m.At.Before(e.from) && !m.At.After(e.to)
+	})
 }
 
 // cutLast splits a Message-ID at its last @.

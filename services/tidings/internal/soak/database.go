@@ -19,8 +19,11 @@ const (
 	mailer    = "mailer"
 )
 
-// readers are the services that read the topic.
-var readers = [...]string{directory, audit, mailer}
+// kinds are all services, and readers those that read the topic.
+var (
+	kinds   = [...]string{users, directory, audit, mailer}
+	readers = kinds[1:]
+)
 
 // database is that of one kind of service, opened beside it.
 type database struct {

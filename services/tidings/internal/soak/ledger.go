@@ -139,10 +139,3 @@ func (l *ledger) answered(how string, r Read) {
 		l.reads = append(l.reads, r)
 	}
 }
-
-// size is how many writes and reads there are.
-func (l *ledger) size() (writes, reads int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.writes), len(l.reads)
-}

@@ -19,12 +19,13 @@ type Mail struct {
 	ID   string // Message-ID without brackets
 	To   string
 	Text string // all of it, headers too
+	By   string // the replica that has sent it
 	At   time.Time
 }
 
 // mailServer takes mails and keeps them. It is safe for concurrent use.
 type mailServer struct {
-	addr   string
+	addrs  map[string]string // by replica: each has an address of its own, which tells them apart
 	server *smtp.Server
 	served sync.WaitGroup
 
@@ -34,17 +35,27 @@ type mailServer struct {
 	refused int
 }
 
-// startMailServer listens on a free port of loopback.
-func startMailServer() (*mailServer, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("soak: mail server: %w", err)
-	}
-	m := &mailServer{addr: l.Addr().String()}
-	m.server = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &mailSession{server: m}, nil }))
+// startMailServer listens on a free port of loopback for each replica.
+func startMailServer(replicas ...string) (*mailServer, error) {
+	m := &mailServer{addrs: map[string]string{}}
+	names := map[string]string{} // by address
+	m.server = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
+		return &mailSession{server: m, by: names[c.Conn().LocalAddr().String()]}, nil
+	}))
 	m.server.Domain, m.server.AllowInsecureAuth = "mail.soak.test", true
 	m.server.ErrorLog = silence{}
-	m.served.Go(func() { _ = m.server.Serve(l) }) // it ends when it is closed
+	var listeners []net.Listener
+	for _, name := range replicas {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("soak: mail server: %w", err)
+		}
+		listeners = append(listeners, l)
+		m.addrs[name], names[l.Addr().String()] = l.Addr().String(), name
+	}
+	for _, l := range listeners {
+		m.served.Go(func() { _ = m.server.Serve(l) }) // it ends when it is closed
+	}
 	return m, nil
 }
 
@@ -76,7 +87,7 @@ func (m *mailServer) taken() (mails []Mail, refused int) {
 // mailSession is one connection.
 type mailSession struct {
 	server *mailServer
-	to     string
+	by, to string
 }
 
 // Mail takes any sender.
@@ -116,7 +127,7 @@ func (s *mailSession) take(r io.Reader) error {
 		m.refused++
 		return &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "not now"}
 	}
-	m.mails = append(m.mails, Mail{ID: strings.Trim(header.Get("Message-ID"), "<>"), To: s.to, Text: string(text), At: time.Now()})
+	m.mails = append(m.mails, Mail{ID: strings.Trim(header.Get("Message-ID"), "<>"), To: s.to, By: s.by, Text: string(text), At: time.Now()})
 	return nil
 }
 

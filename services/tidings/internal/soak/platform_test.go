@@ -25,9 +25,6 @@ type platform struct {
 	mail *mailServer
 }
 
-// kinds are all services.
-var kinds = [...]string{users, directory, audit, mailer}
-
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
 	p := &platform{dir: t.TempDir(), rec: bustest.NewRecorder()}
@@ -37,7 +34,7 @@ func newPlatform(t *testing.T) *platform {
 		}
 	})
 	var err error
-	if p.mail, err = startMailServer(); err != nil {
+	if p.mail, err = startMailServer(mailer); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.mail.close)
@@ -58,7 +55,7 @@ func (p *platform) start(t *testing.T, dir, kind string) *servicetest.Running {
 			return auditservice.New(auditservice.Config{Common: common}, env)
 		}
 		return mailerservice.New(mailerservice.Config{
-			Common: common, SMTP: "smtp://" + p.mail.addr, MailFrom: "Soak <soak@example.com>", MailMaxAge: time.Hour,
+			Common: common, SMTP: "smtp://" + p.mail.addrs[mailer], MailFrom: "Soak <soak@example.com>", MailMaxAge: time.Hour,
 		}, env)
 	})
 }

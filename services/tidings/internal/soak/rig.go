@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,7 +69,7 @@ func newRig(ctx context.Context, cfg Config) (*rig, error) {
 }
 
 func (r *rig) startMail(context.Context) (err error) {
-	r.mail, err = startMailServer()
+	r.mail, err = startMailServer(slices.DeleteFunc(r.names(), func(name string) bool { return !strings.HasPrefix(name, mailer) })...)
 	return err
 }
 
@@ -79,7 +80,7 @@ func (r *rig) names() []string {
 		replicas = 2
 	}
 	var all []string
-	for _, kind := range []string{users, directory, audit, mailer} {
+	for _, kind := range kinds {
 		for i := range replicas {
 			all = append(all, fmt.Sprintf("%s-%d", kind, i+1))
 		}
@@ -114,7 +115,7 @@ func (r *rig) startBrokers(ctx context.Context) (err error) {
 // openDatabases opens each kind's database beside the services, which have yet to make it.
 func (r *rig) openDatabases(context.Context) (err error) {
 	run := strings.ReplaceAll(uuid.NewString()[:8], "-", "")
-	for _, kind := range []string{users, directory, audit, mailer} {
+	for _, kind := range kinds {
 		if r.cfg.Postgres == "" {
 			r.dbs[kind], err = openSQLite(kind, filepath.Join(r.data, kind+".db"))
 		} else {
@@ -160,7 +161,7 @@ func (r *rig) makeServices(context.Context) error {
 			}
 			args = append(args, "--door="+s.door)
 		case mailer:
-			k, err := r.link(name+"~smtp", r.mail.addr, "")
+			k, err := r.link(name+"~smtp", r.mail.addrs[name], "")
 			if err != nil {
 				return err
 			}

@@ -14,9 +14,10 @@ import (
 )
 
 var (
-	length  = flag.Duration("soak", 0, "how long a soak has faults, on a real cluster of three; 0 is a short one of what the environment names")
+	length  = flag.Duration("soak", 0, "how long a soak has faults; 0 is a short one on each broker that there is")
 	seed    = flag.Uint64("seed", 1, "the seed of a soak's plan; 0 is another one each time")
-	onto    = flag.String("soak.db", "sqlite", "what a soak of -soak is on: sqlite, or postgres, which TIDINGS_TEST_POSTGRES names")
+	onto    = flag.String("soak.db", "sqlite", "the databases of -soak: sqlite, or postgres, which TIDINGS_TEST_POSTGRES names, with two replicas of each service")
+	broker  = flag.String("soak.kafka", "cluster", "the brokers of -soak: cluster, which is three real ones, or embedded")
 	writers = flag.Int("soak.writers", 0, "how many writers a soak has; 0 is 8")
 )
 
@@ -34,7 +35,11 @@ const root = "../../../.."
 // two replicas of each service where it names a Postgres too.
 func TestSoak(t *testing.T) {
 	if *length > 0 {
-		soak(t, Config{Length: *length, Jars: jars(t), Postgres: longDatabase(t)})
+		cfg := Config{Length: *length, Postgres: longDatabase(t)}
+		if *broker != "embedded" {
+			cfg.Jars = jars(t)
+		}
+		soak(t, cfg)
 		return
 	}
 	t.Run("embedded broker, SQLite", func(t *testing.T) { soak(t, Config{Length: shortLength, Writers: 4}) })
