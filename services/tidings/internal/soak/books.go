@@ -120,6 +120,8 @@ func one(ctx context.Context, db *sql.DB, text string) (n int64, err error) {
 	return n, err
 }
 
+// readOwner reads every user that ever was, and what the outbox still holds back. A row of the outbox that is sent stays for
+// days, and is of no interest here.
 func (b *books) readOwner(ctx context.Context, dbs map[string]*database) (err error) {
 	db := dbs[users].DB
 	const text = `SELECT id, version, delete_time IS NOT NULL, COALESCE(email, ''), COALESCE(name, '') FROM users`
@@ -133,6 +135,7 @@ func (b *books) readOwner(ctx context.Context, dbs map[string]*database) (err er
 	return err
 }
 
+// readPeople reads people as the owner and the directory both have them, so that the two can be compared as they are.
 func (b *books) readPeople(ctx context.Context, db *sql.DB, text string, into map[string]user) error {
 	return each(ctx, db, text, func(scan func(...any) error) error {
 		var id string
@@ -145,6 +148,8 @@ func (b *books) readPeople(ctx context.Context, db *sql.DB, text string, into ma
 	})
 }
 
+// readDirectory reads the projection, and counts what of its search index leads to nobody: a search would still find who is
+// gone, and no read by id shows that.
 func (b *books) readDirectory(ctx context.Context, dbs map[string]*database) (err error) {
 	db := dbs[directory].DB
 	if err := b.readPeople(ctx, db, `SELECT id, version, CAST(deleted AS INTEGER) <> 0, email, name FROM people`, b.people); err != nil {
@@ -154,6 +159,8 @@ func (b *books) readDirectory(ctx context.Context, dbs map[string]*database) (er
 	return err
 }
 
+// readAudit reads the history in order of user and version. The data is read too: that a version is there says little if it
+// tells of something else.
 func (b *books) readAudit(ctx context.Context, dbs map[string]*database) (err error) {
 	db := dbs[audit].DB
 	const text = `SELECT user_id, version, source, event_id, type, data FROM events ORDER BY user_id, version`
@@ -203,6 +210,7 @@ func (e *event) read(kind string, data []byte) {
 	e.user = user{version: told.GetVersion(), deleted: e.kind == Delete, email: told.GetEmail(), name: told.GetName()}
 }
 
+// readMailer reads what was queued. Rows are never removed, so a mail that was queued is here, whatever has become of it.
 func (b *books) readMailer(ctx context.Context, dbs map[string]*database) error {
 	const text = `SELECT event_id, user_id, recipient, state FROM messages ORDER BY seq`
 	return each(ctx, dbs[mailer].DB, text, func(scan func(...any) error) error {
@@ -215,6 +223,7 @@ func (b *books) readMailer(ctx context.Context, dbs map[string]*database) error 
 	})
 }
 
+// readInbox reads a reader's own books. Marks of other sources belong to events that are not the owner's, and are left out.
 func readInbox(ctx context.Context, db *database) (_ *inboxBooks, err error) {
 	in := &inboxBooks{marks: map[string]uint64{}}
 	const marks = `SELECT m.key, m.version FROM tidings_inbox_mark m JOIN tidings_inbox_source s ON s.id = m.source WHERE s.source = '` + source + `'`
@@ -239,6 +248,8 @@ func readInbox(ctx context.Context, db *database) (_ *inboxBooks, err error) {
 	return in, in.readNotes(ctx, db)
 }
 
+// readParked reads what the inbox has put aside, in order. The bytes stay where they are: the first few violations are told
+// by key and place, and the database is kept.
 func (in *inboxBooks) readParked(ctx context.Context, db *database) error {
 	const text = `SELECT state, source, key, version, type, event_id, reaction <> 0, error FROM tidings_inbox_parked ORDER BY id`
 	return each(ctx, db.DB, text, func(scan func(...any) error) error {
@@ -249,6 +260,8 @@ func (in *inboxBooks) readParked(ctx context.Context, db *database) error {
 	})
 }
 
+// readNotes reads what the triggers have written down. Numbers are given out while a row is locked, so for one key their
+// order is that of the commits.
 func (in *inboxBooks) readNotes(ctx context.Context, db *database) error {
 	return each(ctx, db.DB, `SELECT what, source, key, version FROM soak_log ORDER BY seq`, func(scan func(...any) error) error {
 		var n note

@@ -185,6 +185,7 @@ func (c *cluster) format(ctx context.Context) error {
 	return nil
 }
 
+// voters are the controllers, as every one of them has to know them.
 func (c *cluster) voters() []string {
 	var all []string
 	for i, n := range c.nodes {

@@ -57,6 +57,7 @@ func (f *findings) String() string {
 	return b.String()
 }
 
+// len is how many violations there are, told or not.
 func (f *findings) len() (n int) {
 	for _, all := range f.by {
 		n += len(all)
@@ -130,6 +131,8 @@ func (c *checker) histories() {
 	}
 }
 
+// oneHistory checks that a history goes 1, 2, 3 …, begins with a creation, and that each event says what its row says. Rows
+// come in order, so a version that is there twice is one that is not above the one before.
 func (c *checker) oneHistory(id string, all []event) {
 	want := uint64(1)
 	for _, e := range all {

@@ -16,7 +16,7 @@
 // Order can't be seen in a table that keeps the newest, nor a second handling in one that passes over repeats. So the
 // run puts triggers into the services' databases that write down each change, and the checker reads those too.
 //
-//	go test ./services/tidings/internal/soak -run Soak -v -soak 10m -soak.db postgres -seed 7
+//	go test ./services/tidings/internal/soak -run Soak -v -timeout 20m -soak 10m -soak.db postgres -seed 7
 //
 // It is for tests, and no part of any program; it is tested itself by breaking databases on purpose.
 package soak

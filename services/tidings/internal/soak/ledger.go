@@ -62,6 +62,7 @@ type ledger struct {
 	next   int
 }
 
+// newLedger has nothing in it.
 func newLedger() *ledger {
 	return &ledger{asked: map[string]int{}, known: map[string]int{}}
 }
@@ -92,6 +93,7 @@ func (l *ledger) add(w Write) {
 	}
 }
 
+// learn takes note of a user who may be there.
 func (l *ledger) learn(id string) {
 	if _, known := l.known[id]; !known {
 		l.known[id] = len(l.live)
@@ -99,6 +101,7 @@ func (l *ledger) learn(id string) {
 	}
 }
 
+// forget takes a user off the list of those who may be there: the last one of the list takes the place.
 func (l *ledger) forget(id string) {
 	at, known := l.known[id]
 	if !known {

@@ -84,6 +84,8 @@ func (k *link) close() {
 	k.all.Wait()
 }
 
+// accept takes connections until the link is closed. Whether one is carried is decided as it comes, so a link that is broken
+// answers like a server that is not there.
 func (k *link) accept() {
 	for {
 		client, err := k.listener.Accept()

@@ -62,9 +62,13 @@ func startMailServer(replicas ...string) (*mailServer, error) {
 // silence hears of every connection that the nemesis breaks.
 type silence struct{}
 
+// Printf says nothing.
 func (silence) Printf(string, ...any) {}
-func (silence) Println(...any)        {}
 
+// Println says nothing.
+func (silence) Println(...any) {}
+
+// close ends all sessions, and returns when nobody is served any more.
 func (m *mailServer) close() {
 	_ = m.server.Close() // connections that are open are ended
 	m.served.Wait()
@@ -111,6 +115,8 @@ func (s *mailSession) Data(r io.Reader) error {
 	return nil
 }
 
+// take keeps a mail, or refuses it. Once it is kept it counts as sent, whether the mailer hears of that or not: that is what
+// makes a second one a repeat.
 func (s *mailSession) take(r io.Reader) error {
 	text, err := io.ReadAll(r)
 	if err != nil {

@@ -27,6 +27,7 @@ type starter struct {
 	gone sync.WaitGroup
 }
 
+// newStarter begins with no process. It has to be closed.
 func newStarter() *starter {
 	s := &starter{work: make(chan func())}
 	s.gone.Go(func() {
@@ -38,6 +39,7 @@ func newStarter() *starter {
 	return s
 }
 
+// start starts a command on the starter's thread, and returns when it runs.
 func (s *starter) start(cmd *exec.Cmd) (err error) {
 	done := make(chan struct{})
 	s.work <- func() { err = cmd.Start(); close(done) }
@@ -71,10 +73,12 @@ type process struct {
 	waiting sync.WaitGroup
 }
 
+// newProcess names a program and its arguments. It does not run yet, and logs to a file of its name in dir.
 func newProcess(s *starter, dir, name string, args ...string) *process {
 	return &process{name: name, args: args, log: filepath.Join(dir, name+".log"), starter: s, closing: make(chan struct{})}
 }
 
+// isClosed reports whether the process is not to be started any more.
 func (p *process) isClosed() bool {
 	select {
 	case <-p.closing:
@@ -95,6 +99,7 @@ func (p *process) up() error {
 	return p.startLocked()
 }
 
+// startLocked starts the process unless it runs. Its log is appended to: what it printed before its last end is evidence.
 func (p *process) startLocked() error {
 	if p.running != nil {
 		return nil
@@ -171,6 +176,7 @@ func (p *process) signal(sig syscall.Signal) error {
 	return p.signalLocked(sig)
 }
 
+// signalLocked is signal for who has the lock. A process that is gone already needs none, and that is no error.
 func (p *process) signalLocked(sig syscall.Signal) error {
 	if p.running == nil {
 		return nil

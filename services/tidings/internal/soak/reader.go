@@ -28,6 +28,8 @@ type reader struct {
 	conns              map[string]*grpc.ClientConn
 }
 
+// newReader draws from the seed, as a writer does. The numbers of readers and writers are kept apart, so that no two of them
+// draw the same.
 func newReader(n int, seed uint64, users, directories []string, l *ledger) *reader {
 	return &reader{users: users, directories: directories, ledger: l,
 		rng: rand.New(rand.NewPCG(seed, 1000+uint64(n))), conns: map[string]*grpc.ClientConn{}}

@@ -33,6 +33,8 @@ func (s *run) report(t *trial, garbage map[string]int, found *findings) string {
 	return b.String()
 }
 
+// faultRows counts the steps as they were carried out: a broker that is away can keep one from having any effect, which is
+// no fault of the platform, and is counted as failed.
 func (s *run) faultRows() [][]string {
 	counts, lasted, failed := map[Fault]int{}, map[Fault]time.Duration{}, map[Fault]int{}
 	for _, d := range s.nemesis.done {
@@ -51,6 +53,7 @@ func (s *run) faultRows() [][]string {
 	return rows
 }
 
+// writeRows counts writes by what was asked and what became of it.
 func writeRows(writes []Write) [][]string {
 	counts := map[Verb]map[Outcome]int{Create: {}, Update: {}, Delete: {}}
 	insists := map[Outcome]int{}
@@ -67,10 +70,12 @@ func writeRows(writes []Write) [][]string {
 	return append(rows, outcomes("… with If-Match", insists))
 }
 
+// outcomes is a row of counts by outcome.
 func outcomes(name string, n map[Outcome]int) []string {
 	return []string{name, number(n[Acknowledged]), number(n[Refused]), number(n[Unknown])}
 }
 
+// countRows is a row for each count, in order of their names.
 func countRows(counts map[string]int) (rows [][]string) {
 	for _, what := range slices.Sorted(maps.Keys(counts)) {
 		rows = append(rows, []string{what, number(counts[what])})
@@ -78,6 +83,7 @@ func countRows(counts map[string]int) (rows [][]string) {
 	return rows
 }
 
+// bookRows shows how much there was to check: a run in which nothing was written finds nothing wrong either.
 func bookRows(b *books) [][]string {
 	deleted := 0
 	for _, u := range b.users {
@@ -98,6 +104,7 @@ func bookRows(b *books) [][]string {
 	return rows
 }
 
+// mailRows compares what was queued with what was taken.
 func (s *run) mailRows(t *trial) [][]string {
 	each := map[string]int{}
 	for _, m := range t.mails {
@@ -112,6 +119,8 @@ func (s *run) mailRows(t *trial) [][]string {
 	}
 }
 
+// processRows shows how often each process was started, and how often it ended with nobody having asked for it: at its
+// start that is what it does while its database is away.
 func (s *run) processRows() [][]string {
 	rows := [][]string{{"", "started", "ended by itself"}}
 	var all []*process

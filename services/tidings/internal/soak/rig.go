@@ -68,6 +68,7 @@ func newRig(ctx context.Context, cfg Config) (*rig, error) {
 	return r, nil
 }
 
+// startMail starts the mail server, with an address for each mailer.
 func (r *rig) startMail(context.Context) (err error) {
 	r.mail, err = startMailServer(slices.DeleteFunc(r.names(), func(name string) bool { return !strings.HasPrefix(name, mailer) })...)
 	return err
@@ -88,6 +89,7 @@ func (r *rig) names() []string {
 	return all
 }
 
+// startBrokers starts all brokers at once, and waits until each of them knows of all.
 func (r *rig) startBrokers(ctx context.Context) (err error) {
 	if r.cfg.Jars == "" {
 		r.brokers, err = r.embeddedBroker()
@@ -141,6 +143,8 @@ func (r *rig) link(name, to, group string) (*link, error) {
 	return k, nil
 }
 
+// makeServices says how each replica is started. Each of them has addresses of its own that it keeps, so that whoever calls it
+// finds it again after a restart.
 func (r *rig) makeServices(context.Context) error {
 	for _, name := range r.names() {
 		kind, _, _ := strings.Cut(name, "-")
@@ -216,6 +220,8 @@ func (r *rig) start(ctx context.Context) error {
 	return r.awaitServices(ctx)
 }
 
+// awaitServices waits until every replica answers reads. It asks for their health, as an operator would, and not for their
+// bus: a service serves without.
 func (r *rig) awaitServices(ctx context.Context) error {
 	var g errgroup.Group
 	for _, s := range r.services {
@@ -245,6 +251,7 @@ func (s *service) serves(ctx context.Context) error {
 	return err
 }
 
+// watch has every database note its changes. Services have made their tables by the time that they serve.
 func (r *rig) watch(ctx context.Context) error {
 	for _, db := range r.dbs {
 		if err := db.watch(ctx); err != nil {
@@ -297,8 +304,10 @@ func (r *rig) close() error {
 // ports gives out addresses on loopback that stay free while nobody listens there: below those that the system gives out.
 type ports struct{ from int }
 
+// newPorts begins anywhere, for another package's tests may look for ports at the same moment.
 func newPorts() *ports { return &ports{from: 15_000 + rand.IntN(4_000)} }
 
+// next is an address that was not given out before, and where nobody listens.
 func (p *ports) next() (string, error) {
 	for ; p.from < 32_000; p.from++ {
 		addr := fmt.Sprintf("127.0.0.1:%d", p.from)

@@ -105,6 +105,7 @@ func (s *run) tell(format string, args ...any) {
 	fmt.Fprintf(s.out, format+"\n", args...)
 }
 
+// run is the whole of a run: the plan, the torment, the examination.
 func (s *run) run(ctx context.Context) error {
 	plan := NewPlan(s.cfg.Seed, s.cfg.Length, s.targets())
 	s.tell("the plan of seed %d, %v:\n%vwhat was done:", s.cfg.Seed, s.cfg.Length, plan)

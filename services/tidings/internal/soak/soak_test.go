@@ -70,9 +70,16 @@ func longDatabase(t *testing.T) string {
 	return ""
 }
 
+// besides is how long a run may take beside its faults.
+const besides = 5 * time.Minute
+
 // soak makes a run. Of one that fails the logs stay, and the test says where.
 func soak(t *testing.T, cfg Config) {
 	t.Helper()
+	// go test would end it in the middle, and everything that it has found out would be lost.
+	if end, limited := t.Deadline(); limited && time.Until(end) < cfg.Length+besides {
+		t.Fatalf("a soak of %v takes longer than this test may: pass -timeout %v, or more", cfg.Length, cfg.Length+besides+time.Minute)
+	}
 	var err error
 	if cfg.Self, err = os.Executable(); err != nil {
 		t.Fatal(err)

@@ -36,11 +36,14 @@ type spoiler struct {
 	strangers map[string]bool
 }
 
+// newSpoiler draws what it spoils from the seed. What it finds in the topic is never the same twice.
 func newSpoiler(seed uint64, topic string, direct []string, l *ledger) *spoiler {
 	return &spoiler{topic: topic, direct: direct, ledger: l, rng: rand.New(rand.NewPCG(seed, 2000)),
 		counts: map[string]int{}, strangers: map[string]bool{}}
 }
 
+// client connects straight to the brokers, anew for each step: one that has lived through a fault would be slower to come
+// back than the fault lasts.
 func (s *spoiler) client() (*kgo.Client, error) {
 	// Without idempotence the client can give up on what is on its way. That it may then be stored, or be so twice, is
 	// all the same here.

@@ -35,6 +35,7 @@ type writer struct {
 	count  int
 }
 
+// newWriter makes a writer with connections of its own, whose requests share no fate with those of others.
 func newWriter(n int, seed uint64, doors []string, l *ledger, emails int) *writer {
 	return &writer{
 		n: n, doors: doors, ledger: l, emails: emails, seen: map[string]uint64{},
@@ -88,6 +89,7 @@ func (w *writer) choose() Write {
 	return write
 }
 
+// email is one of the addresses that all writers share.
 func (w *writer) email() string { return fmt.Sprintf("soak-%d@example.com", w.rng.IntN(w.emails)) }
 
 // write sends a request and adds what came of it to the ledger.
@@ -139,6 +141,8 @@ func settle(w *Write, a answer) {
 	}
 }
 
+// send sends one request to any of the doors, once. That a client sends again what it has had no answer to would hide what the
+// checker looks for; Go's own does so only where nothing was sent.
 func (w *writer) send(write Write) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
 	defer cancel()
@@ -187,6 +191,8 @@ func request(ctx context.Context, door string, w Write) (*http.Request, error) {
 	return req, nil
 }
 
+// readAnswer takes out of an answer what it says of the write: the version by its ETag, who it is about by Location, and
+// whether the door itself does not know.
 func readAnswer(resp *http.Response, body []byte) answer {
 	a := answer{status: resp.StatusCode}
 	a.version, _ = strconv.ParseUint(strings.Trim(resp.Header.Get("ETag"), `"`), 10, 64) // 0 where there is none
