@@ -20,6 +20,7 @@ type trial struct {
 
 // excuse is a stretch of time in which a mail could be sent without its being written down.
 type excuse struct {
+	fault    Fault
 	by       string // the replica that has sent it; empty is any
 	from, to time.Time
 }
@@ -28,6 +29,8 @@ type excuse struct {
 type findings struct {
 	order []string
 	by    map[string][]string
+	// repeats counts mails that were sent again, by the fault that explains it: no violations.
+	repeats map[string]int
 }
 
 // add notes a violation of a promise.
@@ -85,7 +88,7 @@ const (
 
 // check looks for everything that breaks a promise.
 func check(t *trial) *findings {
-	c := &checker{trial: t, findings: &findings{}}
+	c := &checker{trial: t, findings: &findings{repeats: map[string]int{}}}
 	c.histories()
 	c.ownerAgainstHistory()
 	c.writesAgainstHistory()

@@ -158,7 +158,7 @@ func TestTheCheckerFindsWhatIsBroken(t *testing.T) {
 			told: func(b *victim) {
 				b.mails = append(slices.Clone(b.mails), b.mails[0])
 				at := b.mails[0].At
-				b.excuses = []excuse{{"mailer-2", at.Add(-time.Second), at.Add(time.Second)}, {"", at.Add(time.Second), at.Add(time.Hour)}}
+				b.excuses = []excuse{{Kill, "mailer-2", at.Add(-time.Second), at.Add(time.Second)}, {Lock, "", at.Add(time.Second), at.Add(time.Hour)}}
 			}},
 		{name: "a mail was sent twice, and not the same", promise: allMailed, says: "not the same",
 			told: func(b *victim) {
@@ -206,7 +206,7 @@ func TestTheCheckerAllowsWhatMayBe(t *testing.T) {
 	}
 	whole.writes = append(whole.writes, Write{Verb: Create, Name: "Perhaps", Outcome: Unknown}, Write{Verb: Delete, User: whole.writes[0].User, Outcome: Unknown})
 	whole.mails = append(whole.mails, whole.mails[0])
-	whole.excuses = []excuse{{mailer, whole.mails[0].At.Add(-time.Second), whole.mails[0].At.Add(time.Second)}}
+	whole.excuses = []excuse{{Kill, mailer, whole.mails[0].At.Add(-time.Second), whole.mails[0].At.Add(time.Second)}}
 	whole.books.events = append(whole.books.events, event{key: garbageKey + "1", version: 1, source: source, id: "1"},
 		event{key: whole.writes[0].User, source: elsewhere, id: "2"})
 	whole.books.counted += 2
@@ -216,7 +216,11 @@ func TestTheCheckerAllowsWhatMayBe(t *testing.T) {
 		in.marks[garbageKey+"1"] = 1
 		in.parked = append(in.parked, parked{key: whole.writes[0].User}, parked{source: source, key: garbageKey + "1"})
 	}
-	if found := check(whole); found.len() > 0 {
+	found := check(whole)
+	if found.len() > 0 {
 		t.Errorf("%v", found)
+	}
+	if found.repeats["… again, after kill"] != 1 {
+		t.Errorf("mails sent again: %v", found.repeats)
 	}
 }

@@ -187,14 +187,8 @@ func (c *checker) mailsSent() {
 		case len(all) == 0:
 			c.add(allMailed, "the mail of event %s counts as sent, and the mail server never had it", q.event)
 		}
-		for i, m := range all {
-			if i > 0 && m.Text != all[0].Text {
-				c.add(allMailed, "the mail of event %s was sent twice, and not the same", q.event)
-			}
-			if i > 0 && !c.excused(all[i-1]) {
-				c.add(allMailed, "the mail of event %s was sent by %s at %s and again by %s at %s, and no fault explains it",
-					q.event, all[i-1].By, all[i-1].At.Format("15:04:05.000"), m.By, m.At.Format("15:04:05.000"))
-			}
+		for i := 1; i < len(all); i++ {
+			c.mailAgain(q.event, all[i-1], all[i])
 		}
 		delete(taken, q.event)
 	}
@@ -203,11 +197,28 @@ func (c *checker) mailsSent() {
 	}
 }
 
-// excused reports whether a fault befell the mailer that has sent a mail, so that it may not have got to write that down.
-func (c *checker) excused(m Mail) bool {
-	return slices.ContainsFunc(c.excuses, func(e excuse) bool {
+// mailAgain is for a mail that the mail server has taken before: it is the same, and there is a reason.
+func (c *checker) mailAgain(event string, before, again Mail) {
+	if again.Text != before.Text {
+		c.add(allMailed, "the mail of event %s was sent twice, and not the same", event)
+	}
+	if fault, yes := c.excused(before); yes {
+		c.repeats["… again, after "+string(fault)]++
+		return
+	}
+	c.add(allMailed, "the mail of event %s was sent by %s at %s and again by %s at %s, and no fault explains it",
+		event, before.By, before.At.Format("15:04:05.000"), again.By, again.At.Format("15:04:05.000"))
+}
+
+// excused names a fault that befell the mailer that has sent a mail, so that it may not have got to write that down.
+func (c *checker) excused(m Mail) (Fault, bool) {
+	at := slices.IndexFunc(c.excuses, func(e excuse) bool {
 		return (e.by == "" || e.by == m.By) && !m.At.Before(e.from) && !m.At.After(e.to)
 	})
+	if at < 0 {
+		return "", false
+	}
+	return c.excuses[at].fault, true
 }
 
 // cutLast splits a Message-ID at its last @.

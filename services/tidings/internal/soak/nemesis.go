@@ -208,7 +208,7 @@ func (n *nemesis) excuses() []excuse {
 		if !strings.HasPrefix(by, mailer) || strings.HasPrefix(link, "kafka") || d.Fault == Stop {
 			continue
 		}
-		e := excuse{from: d.Begun.Add(-slack), to: d.Ended.Add(slack)}
+		e := excuse{fault: d.Fault, from: d.Begun.Add(-slack), to: d.Ended.Add(slack)}
 		if by != mailer { // else it is the database, of all replicas
 			e.by = by
 		}

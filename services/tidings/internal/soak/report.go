@@ -25,7 +25,8 @@ func (s *run) report(t *trial, garbage map[string]int, found *findings) string {
 	table("reads that insisted on a version", countRows(s.ledger.asked)...)
 	table("published beside the owner", countRows(garbage)...)
 	table("databases", bookRows(t.books)...)
-	table("mails", s.mailRows(t)...)
+	table("mails", append(s.mailRows(t), countRows(found.repeats)...)...)
+	table("seconds from asking for a user to the mail", waitRows(t)...)
 	table("processes", s.processRows()...)
 	fmt.Fprintf(&b, "\nstart %.1f s, faults %.1f s, until quiet %.1f s, check %.1f s\n",
 		s.times.start.Seconds(), s.times.faults.Seconds(), s.times.rest.Seconds(), s.times.check.Seconds())
@@ -114,9 +115,38 @@ func (s *run) mailRows(t *trial) [][]string {
 	return [][]string{
 		{"queued", number(len(t.books.messages))},
 		{"taken by the mail server", number(len(t.mails))},
-		{"… again, under the same Message-ID", number(len(t.mails) - len(each))},
 		{"refused for now", number(refused)},
+		{"taken again, under the same Message-ID", number(len(t.mails) - len(each))},
 	}
+}
+
+// waitRows shows how long the whole way took, from the request to the mail server, through door, outbox, log, inbox and
+// queue: it tells whether the platform went on while it was tormented, or stood still until it was healed.
+func waitRows(t *trial) [][]string {
+	asked, mailed := map[string]time.Time{}, map[string]time.Time{}
+	for _, w := range t.writes {
+		if w.Verb == Create && w.User != "" {
+			asked[w.User] = w.Begun
+		}
+	}
+	for _, m := range t.mails {
+		id, _, _ := cutLast(m.ID)
+		if _, again := mailed[id]; !again {
+			mailed[id] = m.At
+		}
+	}
+	var took []float64
+	for _, m := range t.books.messages {
+		if from, at := asked[m.user], mailed[m.event]; !from.IsZero() && !at.IsZero() {
+			took = append(took, at.Sub(from).Seconds())
+		}
+	}
+	if len(took) == 0 {
+		return nil
+	}
+	slices.Sort(took)
+	at := func(part float64) string { return fmt.Sprintf("%.1f", took[int(part*float64(len(took)-1))]) }
+	return [][]string{{"half", "90 %", "99 %", "longest"}, {at(0.5), at(0.9), at(0.99), at(1)}}
 }
 
 // processRows shows how often each process was started, and how often it ended with nobody having asked for it: at its
