@@ -22,7 +22,9 @@ func typeOf[M proto.Message]() string {
 // books is what stands in the databases once all is quiet.
 type books struct {
 	users    map[string]user
-	unsent   int64 // of the outbox
+	held     int64 // events in the outbox, where they stay for days
+	doubled  int64 // … of which another one is of the same version of the same user
+	unsent   int64
 	unable   int64 // events that can't be sent, ever
 	people   map[string]user
 	terms    int64 // of the search index, that lead to nobody, or to somebody who is deleted
@@ -120,19 +122,27 @@ func one(ctx context.Context, db *sql.DB, text string) (n int64, err error) {
 	return n, err
 }
 
-// readOwner reads every user that ever was, and what the outbox still holds back. A row of the outbox that is sent stays for
-// days, and is of no interest here.
+// readOwner reads every user that ever was, and how the outbox stands.
 func (b *books) readOwner(ctx context.Context, dbs map[string]*database) (err error) {
 	db := dbs[users].DB
 	const text = `SELECT id, version, delete_time IS NOT NULL, COALESCE(email, ''), COALESCE(name, '') FROM users`
 	if err := b.readPeople(ctx, db, text, b.users); err != nil {
 		return err
 	}
-	if b.unsent, err = one(ctx, db, `SELECT COUNT(*) FROM tidings_outbox_unsent`); err != nil {
-		return err
+	for _, count := range []struct {
+		into *int64
+		text string
+	}{
+		{&b.held, `SELECT COUNT(*) FROM tidings_outbox`},
+		{&b.doubled, `SELECT COUNT(*) FROM (SELECT key, version FROM tidings_outbox GROUP BY key, version HAVING COUNT(*) > 1) AS twice`},
+		{&b.unsent, `SELECT COUNT(*) FROM tidings_outbox_unsent`},
+		{&b.unable, `SELECT COUNT(*) FROM tidings_outbox_failed`},
+	} {
+		if *count.into, err = one(ctx, db, count.text); err != nil {
+			return err
+		}
 	}
-	b.unable, err = one(ctx, db, `SELECT COUNT(*) FROM tidings_outbox_failed`)
-	return err
+	return nil
 }
 
 // readPeople reads people as the owner and the directory both have them, so that the two can be compared as they are.

@@ -193,6 +193,21 @@ func (c *checker) ownerAgainstHistory() {
 			c.add(nonePhantom, "audit has events of user %s, whom the owner does not know", id)
 		}
 	}
+	c.outbox()
+}
+
+// outbox checks that the owner has made one event of each version: of a change without one nobody would ever hear.
+func (c *checker) outbox() {
+	var versions int64
+	for _, u := range c.books.users {
+		versions += int64(u.version)
+	}
+	if n := c.books.held; n != versions {
+		c.add(noneMissing, "the owner has given out %d versions, and made %d events", versions, n)
+	}
+	if n := c.books.doubled; n > 0 {
+		c.add(onceMade, "of %d versions the owner has made more than one event", n)
+	}
 	if n := c.books.unsent; n > 0 {
 		c.add(quiet, "%d events are still in the outbox", n)
 	}

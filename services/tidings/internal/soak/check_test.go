@@ -115,6 +115,13 @@ func TestTheCheckerFindsWhatIsBroken(t *testing.T) {
 			lay: func(b *victim) { b.exec(users, `DELETE FROM users WHERE id = $1`, b.user(4)) }},
 		{name: "the owner has a version that nobody heard of", promise: noneMissing, says: "who is at version 3",
 			lay: func(b *victim) { b.exec(users, `UPDATE users SET version = 3 WHERE id = $1`, b.user(4)) }},
+		{name: "a change was made without an event", promise: noneMissing, says: "and made",
+			lay: func(b *victim) { b.exec(users, `DELETE FROM tidings_outbox WHERE key = $1 AND version = 2`, b.user(2)) }},
+		{name: "a version was told of twice", promise: onceMade, says: "more than one event",
+			lay: func(b *victim) {
+				b.exec(users, `INSERT INTO tidings_outbox (created, topic, source, key, version, id, envelope)
+					SELECT created, topic, source, key, version, 'again', envelope FROM tidings_outbox WHERE key = $1 AND version = 2`, b.user(2))
+			}},
 		{name: "the outbox holds something back", promise: quiet, says: "1 events",
 			lay: func(b *victim) { b.exec(users, `INSERT INTO tidings_outbox_unsent VALUES (999)`) }},
 
