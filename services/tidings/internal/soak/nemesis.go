@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 )
 
 // targets is what each fault can befall here.
@@ -56,6 +58,8 @@ type nemesis struct {
 	*rig
 	tell func(format string, args ...any)
 
+	turn sync.Mutex // of the one broker fault at a time
+
 	mu   sync.Mutex
 	done []done
 }
@@ -74,10 +78,54 @@ func (n *nemesis) run(ctx context.Context, plan Plan) {
 	all.Wait()
 }
 
+// wholeTime is how long the next fault of a broker waits for what the one before has left behind. On a busy machine a
+// broker may take half a minute to start: faults on top of that would only show that a cluster without brokers stands
+// still. What is not whole by then is spared.
+const wholeTime = 8 * time.Second
+
+// errSpared is the error of a step that was not carried out.
+var errSpared = errors.New("passed over, the brokers have not recovered yet")
+
+// wait lets the faults of brokers befall them one at a time, and only when all of them are there and have everything.
+func (n *nemesis) wait(ctx context.Context, s Step) (over func(), err error) {
+	if s.Fault != KillBroker && s.Fault != KillBrokers && s.Fault != PauseBroker {
+		return func() {}, nil
+	}
+	n.turn.Lock()
+	if err := until(ctx, wholeTime, n.brokersWhole); err != nil {
+		return n.turn.Unlock, fmt.Errorf("%w: %w", errSpared, err)
+	}
+	return n.turn.Unlock, nil
+}
+
+// brokersWhole returns an error unless all brokers are there, and have every partition of the topic.
+func (r *rig) brokersWhole(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	cluster, err := kadm.NewClient(r.client).Metadata(ctx, r.topic)
+	if err != nil {
+		return err
+	}
+	if n := len(cluster.Brokers); n != len(r.brokers.all) {
+		return fmt.Errorf("%d of %d brokers are there", n, len(r.brokers.all))
+	}
+	for _, p := range cluster.Topics[r.topic].Partitions {
+		if p.Err != nil || len(p.ISR) != len(p.Replicas) {
+			return fmt.Errorf("partition %d is on %d of %d brokers (%v)", p.Partition, len(p.ISR), len(p.Replicas), p.Err)
+		}
+	}
+	return nil
+}
+
 // step is one fault, from its beginning to its end.
 func (n *nemesis) step(ctx context.Context, s Step, began time.Time) {
+	over, err := n.wait(ctx, s)
+	defer over()
 	d := done{Step: s, Begun: time.Now()}
-	undo, err := n.befall(ctx, s)
+	var undo func() error
+	if err == nil {
+		undo, err = n.befall(ctx, s)
+	}
 	if err == nil && undo != nil {
 		rest(ctx, s.For)
 		err = undo()
