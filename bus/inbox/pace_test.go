@@ -188,3 +188,12 @@ func TestADeliveryThatIsTakenAwayIsStuckNoMore(t *testing.T) {
 	cancel()
 	eventually(t, stuck)
 }
+
+// What went well since the last failure counts, though it was never written down.
+func TestWhatWentWellCounts(t *testing.T) {
+	bad, logged, heard := []string{"x"}, &logs{}, []bool(nil)
+	in, l, _ := released(t, &bad, logged, &heard)
+	if err := errors.Join(l.offer(in, "good", 300), l.offer(in, "x", badKeys+1)); err != nil {
+		t.Fatalf("the bus hears %v, want that poison is parked", err)
+	}
+}
