@@ -265,6 +265,7 @@ func TestADeadReactionWaitsForTheOneThatIsBeingSent(t *testing.T) {
 	}
 	parking := openParking(t, in)
 	mustRetryParked(t, parking, parking.the(t, Filter{}).ID)
+	c.pass(in.cfg.Timeout)
 	if claims, _, err := p.claim(t.Context(), nil); err != nil || len(claims) != 0 {
 		t.Fatalf("claimed %v, %v while another of the key is being sent", claims, err)
 	}
