@@ -134,4 +134,10 @@
 //
 // A source, key, id or type with a NUL, or of more than 1,024 bytes, is no key of a row on every database. Such an event
 // is parked as dead, on all of them.
+//
+// # Mending by hand
+//
+// [Rewind] puts positions back, and [Rebuild] empties a projection and has its log read from the start, in the database
+// of a service that may be running. D2 finds that out at the next delivery of a partition; where none comes, Run looks
+// at the rows each second, and begins its subscription again.
 package inbox

@@ -28,6 +28,7 @@ type Inbox struct {
 
 	sources    sources
 	waiters    waiters
+	places     places
 	pace       pace
 	ready      readiness
 	running    atomic.Bool
@@ -97,7 +98,7 @@ func (in *Inbox) Run(ctx context.Context, b bus.Bus) error {
 	in.ready.taken() // whatever was stuck in a Run before
 	g.Go(func() error {
 		defer stop()
-		return b.Subscribe(ctx, in.subscription(), in.handle)
+		return in.subscribe(ctx, b)
 	})
 	if in.every {
 		g.Go(func() error { return in.releaseWaiting(ctx) })
@@ -136,6 +137,7 @@ func (in *Inbox) handle(ctx context.Context, d bus.Delivery) error {
 		return retriable(err)
 	}
 	in.ready.taken()
+	in.places.taken(d.Ranges, a.reread)
 	return bus.Reread(a.reread...)
 }
 

@@ -25,6 +25,9 @@ func (in *Inbox) resume(ctx context.Context, parts []bus.Partition) ([]int64, er
 			moved++ // another replica has just fixed a start
 			continue
 		}
+		if err == nil {
+			in.places.resumed(parts, next)
+		}
 		if !errors.Is(err, errDoubt) {
 			return next, err
 		}
@@ -73,6 +76,10 @@ func (in *Inbox) resumeBy(ctx context.Context, parts, logs []bus.Partition, doub
 		in.log.WarnContext(ctx, "a partition is read again from the log's start, for the position lies outside of its log",
 			"topic", l.Topic, "partition", l.Partition, "first", l.First, "end", l.Next, "position", l.position, "reason", l.reason)
 	}
+	for _, l := range r.again {
+		in.log.InfoContext(ctx, "a partition is read again from the log's start, as it was asked for",
+			"topic", l.Topic, "partition", l.Partition, "first", l.First, "end", l.Next)
+	}
 	return next, nil
 }
 
@@ -105,6 +112,7 @@ type resumption struct {
 	stored map[string]map[int32]stored // by topic, as it was before
 	counts counts
 	resets []reset
+	again  []bus.Partition // begun again because somebody asked for it
 }
 
 type reset struct {
@@ -131,6 +139,8 @@ func (r *resumption) next(ctx context.Context, p bus.Partition) (int64, error) {
 	}
 	reason := outside(row, log)
 	switch {
+	case row.next == FromStart:
+		return log.First, r.beginAgain(ctx, log)
 	case reason == "":
 		// Where the record is beyond what the bus knows yet, events below it are left out as they come.
 		return min(row.next, p.Next), nil
@@ -212,6 +222,14 @@ func (r *resumption) reset(ctx context.Context, p bus.Partition, was stored, rea
 	r.resets = append(r.resets, reset{p, was.next, reason})
 	const text = `UPDATE tidings_inbox_position SET log = $1, next = $2 WHERE grp = $3 AND topic = $4 AND part = $5`
 	return p.First, one(r.tx.ExecContext(ctx, text, p.Log, p.First, r.in.cfg.Group, p.Topic, p.Partition))
+}
+
+// beginAgain fixes the start of a partition that was put back to it. From the log's very start, the first version of each
+// key that has no mark is 1.
+func (r *resumption) beginAgain(ctx context.Context, p bus.Partition) error {
+	r.again = append(r.again, p)
+	const text = `UPDATE tidings_inbox_position SET log = $1, next = $2, whole = (whole OR $3) WHERE grp = $4 AND topic = $5 AND part = $6`
+	return one(r.tx.ExecContext(ctx, text, p.Log, p.First, p.First == 0, r.in.cfg.Group, p.Topic, p.Partition))
 }
 
 // begin fixes the start of a partition that has no row. Where another replica has done so meanwhile, its start holds: it
