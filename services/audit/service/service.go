@@ -17,6 +17,9 @@ import (
 // DefaultListen is where gRPC is served unless told otherwise.
 const DefaultListen = "127.0.0.1:8483"
 
+// group is who reads, as its database knows it.
+const group = "audit"
+
 // Config is what the audit is told, by flags or by `tidings up`.
 type Config struct {
 	config.Common
@@ -56,7 +59,7 @@ func New(cfg Config, env lifecycle.Env) *lifecycle.Runner {
 func build(cfg Config, p *lifecycle.Parts) error {
 	st := store.New(p.DB)
 	in, err := inbox.New(inbox.Config{
-		Group: "audit", Topics: []string{cfg.Topic}, DB: p.DB.DB, Gaps: inbox.Every, GapWait: cfg.GapWait,
+		Group: group, Topics: []string{cfg.Topic}, DB: p.DB.DB, Gaps: inbox.Every, GapWait: cfg.GapWait,
 		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,
 	}, inbox.Any(record(st)))
 	if err != nil {

@@ -15,6 +15,9 @@ import (
 // DefaultListen is where gRPC is served unless told otherwise.
 const DefaultListen = "127.0.0.1:8482"
 
+// group is who reads, as its database knows it.
+const group = "directory"
+
 // Config is what the directory is told, by flags or by `tidings up`.
 type Config struct{ config.Common }
 
@@ -46,7 +49,7 @@ const maxBatch = 2000
 func build(cfg Config, p *lifecycle.Parts) error {
 	st := store.New(p.DB)
 	in, err := inbox.New(inbox.Config{
-		Group: "directory", Topics: []string{cfg.Topic}, DB: p.DB.DB, Gaps: inbox.Newest, MaxBatch: maxBatch,
+		Group: group, Topics: []string{cfg.Topic}, DB: p.DB.DB, Gaps: inbox.Newest, MaxBatch: maxBatch,
 		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,
 	}, route(st))
 	if err != nil {

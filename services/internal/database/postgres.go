@@ -33,6 +33,11 @@ const (
 
 // openPostgres opens the pool, makes the schema, and returns once the server has answered.
 func openPostgres(ctx context.Context, s *server, log *slog.Logger) (*DB, error) {
+	return connectPostgres(ctx, s, s.makeSchema, log)
+}
+
+// connectPostgres opens the pool, and returns once the server has answered and schema has seen to it that there is one.
+func connectPostgres(ctx context.Context, s *server, schema func(context.Context, *sql.DB) error, log *slog.Logger) (*DB, error) {
 	s.prepare()
 	pool := stdlib.OpenDB(*s.config, stdlib.OptionAfterConnect(s.setUp))
 	pool.SetMaxOpenConns(s.pool)
@@ -42,7 +47,7 @@ func openPostgres(ctx context.Context, s *server, log *slog.Logger) (*DB, error)
 	db := &DB{DB: pool, Dialect: Postgres, name: s.name(), log: log}
 	err := s.check(ctx, pool)
 	if err == nil {
-		err = s.makeSchema(ctx, pool)
+		err = schema(ctx, pool)
 	}
 	if err != nil {
 		_ = pool.Close() // the error that matters is the one before

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"runtime"
@@ -30,7 +31,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*DB, error)
 	if err != nil {
 		return nil, err
 	}
-	connector, err := newConnector(path)
+	connector, err := newConnector(path, url.Values{"_journal_mode": {"WAL"}})
 	if err != nil {
 		return nil, withRelease(lock, err)
 	}
@@ -58,19 +59,21 @@ type connector struct {
 	dsn    string
 }
 
-func newConnector(path string) (*connector, error) {
+// newConnector makes one that opens path with our settings, and with more.
+func newConnector(path string, more url.Values) (*connector, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("path of %s: %w", path, err)
 	}
 	// As a URI, for only there is every character of a file's name safe from being taken for a parameter.
-	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: url.Values{
+	settings := url.Values{
 		"_txlock":       {"immediate"}, // a deferred transaction that reads, then writes, fails without waiting
-		"_journal_mode": {"WAL"},
-		"_synchronous":  {"FULL"}, // mattn's own default, NORMAL, may lose the last commits with the power
+		"_synchronous":  {"FULL"},      // mattn's own default, NORMAL, may lose the last commits with the power
 		"_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())},
 		"_foreign_keys": {"off"},
-	}.Encode()}
+	}
+	maps.Copy(settings, more)
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: settings.Encode()}
 	d := &sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
 		_, err := c.Exec(fmt.Sprintf("PRAGMA wal_autocheckpoint=%d", checkpointPages), nil)
 		return err

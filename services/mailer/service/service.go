@@ -22,6 +22,9 @@ import (
 // DefaultListen is where gRPC is served unless told otherwise.
 const DefaultListen = "127.0.0.1:8484"
 
+// group is who reads, as its database knows it.
+const group = "mailer"
+
 // Config is what the mailer is told, by flags or by `tidings up`.
 type Config struct {
 	config.Common
@@ -87,7 +90,7 @@ func build(cfg Config, p *lifecycle.Parts) error {
 	}
 	st := store.New(p.DB.DB)
 	in, err := inbox.New(inbox.Config{
-		Group: "mailer", Topics: []string{cfg.Topic}, DB: p.DB.DB, MaxAge: cfg.MailMaxAge,
+		Group: group, Topics: []string{cfg.Topic}, DB: p.DB.DB, MaxAge: cfg.MailMaxAge,
 		Attempts: attempts, Timeout: timeout, Workers: atOnce(sender),
 		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,
 	}, routes(st, sender, cfg.MailFrom)...)
