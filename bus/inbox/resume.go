@@ -76,9 +76,11 @@ func (in *Inbox) resumeBy(ctx context.Context, parts, logs []bus.Partition, doub
 		in.log.WarnContext(ctx, "a partition is read again from the log's start, for the position lies outside of its log",
 			"topic", l.Topic, "partition", l.Partition, "first", l.First, "end", l.Next, "position", l.position, "reason", l.reason)
 	}
-	for _, l := range r.again {
-		in.log.InfoContext(ctx, "a partition is read again from the log's start, as it was asked for",
-			"topic", l.Topic, "partition", l.Partition, "first", l.First, "end", l.Next)
+	if len(r.again) > 0 {
+		// Of those that are cut, not all that there ever was comes again.
+		cut := slices.DeleteFunc(slices.Clone(r.again), func(p bus.Partition) bool { return p.First == 0 })
+		in.log.InfoContext(ctx, "partitions are read again from their log's start, as it was asked for",
+			"partitions", len(r.again), "cut", len(cut))
 	}
 	return next, nil
 }

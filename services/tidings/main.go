@@ -21,12 +21,14 @@ func main() { os.Exit(program.Main(program.OS("tidings"), run)) }
 type cli struct {
 	Version kong.VersionFlag `help:"Print the version and exit." env:"-"`
 
-	Up     upCommand     `cmd:"" help:"Run the whole platform in this process: broker, users, directory, audit and mailer."`
-	Import importCommand `cmd:"" help:"Bring users in through the write door."`
-	Status statusCommand `cmd:"" help:"Show how the services of a running platform are; exit 1 when they disagree."`
-	Lab    labCommand    `cmd:"" help:"See what a service misses that was down, or is new: the same experiment on Kafka and on Redis PubSub."`
-	Stop   stopCommand   `cmd:"" help:"Stop one service of a running platform."`
-	Start  startCommand  `cmd:"" help:"Start one service of a running platform that was stopped."`
+	Up      upCommand      `cmd:"" help:"Run the whole platform in this process: broker, users, directory, audit and mailer."`
+	Import  importCommand  `cmd:"" help:"Bring users in through the write door."`
+	Status  statusCommand  `cmd:"" help:"Show how the services of a running platform are; exit 1 when they disagree."`
+	Lab     labCommand     `cmd:"" help:"See what a service misses that was down, or is new: the same experiment on Kafka and on Redis PubSub."`
+	Rewind  rewindCommand  `cmd:"" help:"Have a service read its log again from an earlier place: what it lacks is filled in."`
+	Rebuild rebuildCommand `cmd:"" help:"Empty a projection, and have it read its log again from the start."`
+	Stop    stopCommand    `cmd:"" help:"Stop one service of a running platform."`
+	Start   startCommand   `cmd:"" help:"Start one service of a running platform that was stopped."`
 }
 
 // controlFlag is where a command finds the platform that runs in another terminal.

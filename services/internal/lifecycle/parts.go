@@ -69,7 +69,7 @@ func (s *Status) take(have inbox.Status) {
 	s.Keys, s.Versions, s.Lag = have.Keys, have.Versions, have.Lag
 	s.Queued, s.Waiting, s.Parked, s.Dead, s.Missing = have.Queue, have.Waiting, have.Parked-have.Dead, have.Dead, have.Missing
 	for _, at := range have.Positions {
-		s.Positions = append(s.Positions, Position{Topic: at.Topic, Log: at.Log, Partition: at.Partition, Next: at.Offset})
+		s.Positions = append(s.Positions, Position{Topic: at.Topic, Log: at.Log, Partition: at.Partition, Next: max(0, at.Offset)})
 	}
 	s.Missed = have.Missed
 	for _, at := range have.Streams {
