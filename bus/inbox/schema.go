@@ -39,8 +39,14 @@ func (in *Inbox) migrate(ctx context.Context) error {
 	return in.introduce(ctx)
 }
 
-// introduce writes down what kind of handler the group has, for tools that work on the database without it.
+// introduce writes down what kind of handler the group has, for tools that work on the database without it. Where that
+// is written nothing is: who only reads, by New and Status, needs no right to write.
 func (in *Inbox) introduce(ctx context.Context) error {
+	const known = `SELECT EXISTS (SELECT 1 FROM tidings_inbox_group WHERE grp = $1 AND history = $2)`
+	var is bool
+	if err := in.cfg.DB.QueryRowContext(ctx, known, in.cfg.Group, b2i(in.every)).Scan(&is); err != nil || is {
+		return err
+	}
 	const text = `INSERT INTO tidings_inbox_group (grp, history) VALUES ($1, $2)
 		ON CONFLICT (grp) DO UPDATE SET history = excluded.history WHERE tidings_inbox_group.history <> excluded.history`
 	err := in.writer.InTx(ctx, func(ctx context.Context, tx Tx) error {

@@ -17,7 +17,11 @@ func (s *service) inbox(t *testing.T) inbox.Status {
 	t.Helper()
 	return readBooks(t, s, func(ctx context.Context, db *sql.DB) (inbox.Status, error) {
 		nothing := inbox.Any(func(context.Context, inbox.Tx, []bus.Event) error { return errors.New("nobody calls it") })
-		in, err := inbox.New(inbox.Config{Group: s.name, Topics: []string{s.topic}, DB: db}, nothing)
+		cfg := inbox.Config{Group: s.name, Topics: []string{s.topic}, DB: db}
+		if s.name != "directory" { // an inbox of another kind would be written down, which can't be done here
+			cfg.Gaps = inbox.Every
+		}
+		in, err := inbox.New(cfg, nothing)
 		if err != nil {
 			return inbox.Status{}, err
 		}
