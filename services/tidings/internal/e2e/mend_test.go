@@ -1,10 +1,17 @@
 package e2e
 
 import (
+	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidings-dev/tidings/bus"
 )
 
 // tool runs a command of tidings on the service's database, wants an exit code, and returns what it printed.
@@ -139,4 +146,102 @@ func TestHistoriesAndReactionsAreNotRebuilt(t *testing.T) {
 			}
 		}
 	}
+}
+
+// parked is what the tool lists of a service as parked.
+func (s *service) parked(t *testing.T, more ...string) (rows []parkedRow) {
+	t.Helper()
+	for _, line := range lines(s.tool(t, 0, append([]string{"parked", "ls", s.name, "--json"}, more...)...)) {
+		var row parkedRow
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// discardBytes puts a record on the topic that is no event at all, which every reader parks, and discards it.
+func (s *stack) discardBytes(t *testing.T) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.TrimPrefix(s.url, "kafka://")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), catchUpTime)
+	defer cancel()
+	record := &kgo.Record{Topic: s.users.topic, Key: []byte("by hand"), Value: []byte("hello?\x00\xff")}
+	if err := client.ProduceSync(ctx, record).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range s.readers() {
+		var rows []parkedRow
+		eventually(t, catchUpTime, func() error {
+			if rows = r.parked(t, "--key=by hand"); len(rows) != 1 || rows[0].State != "dead" {
+				return fmt.Errorf("%s has parked %+v", r.name, rows)
+			}
+			return nil
+		})
+		if shown := r.tool(t, 0, "parked", "show", rows[0].ID); !strings.Contains(shown, "this is no event") || !strings.Contains(shown, "|hello?..|") {
+			t.Errorf("%s shows it so:\n%s", r.name, shown)
+		}
+		r.tool(t, 1, "parked", "retry", rows[0].ID) // no handler will ever get it
+		r.tool(t, 0, "parked", "discard", rows[0].ID, "--why=somebody tried a client")
+	}
+}
+
+type parkedRow struct{ ID, State, Key, Type, Error, Why string }
+
+// Whatever comes on the topic, it is parked by who can't take it, seen, and discarded, while the services run; and all
+// else goes on.
+func TestPoisonIsSeenAndDiscarded(t *testing.T) {
+	onBuses(t, func(t *testing.T, w wire) {
+		s := newStack(t, w)
+		s.create(t, 0, 10)
+		poison := bus.Event{
+			ID: "poison", Source: "/users", Type: "users.events.v1.UserCreated", Key: "poisoned", Version: 1,
+			Time: time.Now(), Data: []byte("\xff\xfe no user"),
+		}
+		if err := w.open(t).Publish(t.Context(), s.users.topic, poison); err != nil {
+			t.Fatal(err)
+		}
+		if w.keeps {
+			s.discardBytes(t)
+		}
+		s.create(t, 10, 20)
+		s.agree(t) // an audit takes everything, and looks into nothing
+		for _, r := range []*service{s.directory, s.mailer} {
+			var rows []parkedRow
+			eventually(t, catchUpTime, func() error {
+				if rows = r.parked(t, "--state=dead"); len(rows) != 1 || rows[0].Key != "poisoned" {
+					return fmt.Errorf("%s has parked %+v", r.name, rows)
+				}
+				return nil
+			})
+			shown := r.tool(t, 0, "parked", "show", rows[0].ID)
+			for _, want := range []string{rows[0].ID, "dead: ", "users.events.v1.UserCreated", "|.. no user|"} {
+				if !strings.Contains(shown, want) {
+					t.Errorf("%q is not in\n%s", want, shown)
+				}
+			}
+			r.tool(t, 0, "parked", "retry", rows[0].ID) // in vain
+			eventually(t, catchUpTime, func() error {
+				if again := r.parked(t); len(again) != 1 || again[0].State != "dead" {
+					return fmt.Errorf("%s has parked %+v", r.name, again)
+				}
+				return nil
+			})
+			r.tool(t, 2, "parked", "discard", rows[0].ID)
+			r.tool(t, 0, "parked", "discard", r.parked(t)[0].ID, "--why=a test has sent it")
+			if left := r.parked(t); len(left) > 0 {
+				t.Errorf("%s has %+v left", r.name, left)
+			}
+			if gone := r.parked(t, "--discarded", "--key=poisoned"); len(gone) != 1 || gone[0].Why != "a test has sent it" {
+				t.Errorf("%s has discarded %+v", r.name, gone)
+			}
+		}
+		s.create(t, 20, 30)
+		s.agree(t)
+	})
 }
