@@ -79,6 +79,11 @@ func (m *member) rebalance() (gaps []bus.Gap) {
 			gaps = append(gaps, gap(p, at))
 			m.forget(p)
 		}
+		if at, reads := m.at[p]; reads && at > p.next() {
+			gaps = append(gaps, bus.Gap{At: p.position(at), Reason: fmt.Sprintf("the log ends at %d, before position %d", p.next(), at)})
+			m.g.done[p] = p.first
+			m.forget(p)
+		}
 	}
 	for _, topic := range m.s.Topics {
 		m.g.seen[topic] = true

@@ -160,6 +160,13 @@ func (p *partition) truncate(first int64) {
 	}
 }
 
+// shorten copies what is left, as truncate does.
+func (p *partition) shorten(next int64) {
+	if next = max(next, p.first); next < p.next() {
+		p.records = slices.Clone(p.records[:next-p.first])
+	}
+}
+
 // describe says how the partition stands, for a reader that starts at offset.
 func (p *partition) describe(offset int64) bus.Partition {
 	return bus.Partition{Position: p.position(offset), First: p.first, Next: p.next()}

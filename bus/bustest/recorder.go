@@ -133,6 +133,12 @@ func (r *Recorder) Truncate(topic string, partition int32, first int64) {
 	r.m.change(func() { r.m.topic(topic)[partition].truncate(first) })
 }
 
+// Shorten drops what a partition holds at offset next and behind it, as a broker does that has lost the end of its log.
+// Readers that were beyond it begin again where the log does, or where Resume says.
+func (r *Recorder) Shorten(topic string, partition int32, next int64) {
+	r.m.change(func() { r.m.topic(topic)[partition].shorten(next) })
+}
+
 // AddPartitions gives topic n partitions, unless it has as many. Keys move, as they do on a broker.
 func (r *Recorder) AddPartitions(topic string, n int) {
 	r.m.change(func() { r.m.grow(topic, n) })

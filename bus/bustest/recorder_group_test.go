@@ -111,6 +111,34 @@ func TestWhatRetentionTookIsAGap(t *testing.T) {
 	}
 }
 
+func TestALogThatLostItsEndIsReadAgain(t *testing.T) {
+	for name, resume := range map[string]bool{"by the broker's position": false, "by Resume": true} {
+		t.Run(name, func(t *testing.T) {
+			r, got := bustest.NewRecorder(bustest.WithPartitions(1)), &seen{}
+			s, gaps := reader("t"), make(chan bus.Gap, 5)
+			s.OnGap = func(_ context.Context, g bus.Gap) { gaps <- g }
+			if resume {
+				s.Resume = func(_ context.Context, parts []bus.Partition) ([]int64, error) { return offsets(parts), nil }
+			}
+			subscribe(t, r, s, got.handle)
+			handled(t, r, some(t, 5, 1)...)
+			r.Shorten("t", 0, 3)
+			if g := <-gaps; g.At.Offset != 5 || g.Reason != "the log ends at 3, before position 5" {
+				t.Errorf("gap %+v", g)
+			}
+			if at := r.PutRaw("t", "k", newEnvelope(t)); at.Offset != 3 {
+				t.Errorf("the log goes on at %d", at.Offset)
+			}
+			if err := r.Drain(t.Context(), "readers", "t"); err != nil {
+				t.Fatal(err)
+			}
+			if last := got.ranges[len(got.ranges)-1]; last.Next != 4 {
+				t.Errorf("ranges: %+v", got.ranges)
+			}
+		})
+	}
+}
+
 func newEnvelope(t *testing.T) []byte {
 	t.Helper()
 	e := newEvent(t, "k", 1)

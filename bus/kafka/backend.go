@@ -89,6 +89,7 @@ func (c *connection) Publish(ctx context.Context, name string, events ...bus.Eve
 func (c *connection) rename(ctx context.Context, name string, events []bus.Event) {
 	c.topics.forget(name)
 	t, err := c.publishTopic(ctx, name)
+	c.topics.restart(name) // if it is the same one, it is shorter than it was
 	for i := range events {
 		if at := &events[i].At; at.Topic != "" {
 			at.Log = t.id // unknown, where the caller has no time to find out
@@ -133,6 +134,7 @@ func (c *connection) Partitions(ctx context.Context, topics ...string) ([]bus.Pa
 	var parts []bus.Partition
 	err := c.admin.insist(ctx, "partitions", func(ctx context.Context) (err error) {
 		parts, err = c.admin.partitions(ctx, bus.Earliest(), names...)
+		c.topics.told(parts)
 		return err
 	})
 	if err != nil {

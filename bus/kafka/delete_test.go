@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/kafka"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -38,6 +39,34 @@ func TestDeleteTopicsDeletesThemAndNoOthers(t *testing.T) {
 	})
 	if err := kafka.DeleteTopics(t.Context(), url, first, other); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever has looked at the topic knows that it is another one; what is stored next must not be told as being in the old.
+func TestWhereAnEventStandsIsToldOfTheTopicThatPartitionsTold(t *testing.T) {
+	t.Parallel()
+	url := brokerURL(t)
+	b, other, topic := open(t, url), open(t, url), unique(t, "topic")
+	publish(t, b, topic, event("a", 1))
+	old := partitions(t, b, topic)[0].Log
+	if err := kafka.DeleteTopics(t.Context(), url, topic); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the topic to be gone", func() bool { return len(partitions(t, other, topic)) == 0 })
+	publish(t, other, topic, event("a", 2))
+	var log string
+	eventually(t, "the new topic", func() bool {
+		parts := partitions(t, b, topic)
+		if len(parts) > 0 {
+			log = parts[0].Log
+		}
+		return log != "" && log != old
+	})
+	for _, key := range keys(20) { // most of them on partitions of which b knows nothing
+		e := []bus.Event{event(key, 1)}
+		if err := b.Publish(t.Context(), topic, e...); err != nil || e[0].At.Log != log {
+			t.Fatalf("stored at %+v, and the topic is %s: %v", e[0].At, log, err)
+		}
 	}
 }
 

@@ -131,6 +131,29 @@ func (t *topics) forget(name string) {
 	}
 }
 
+// restart forgets what was acknowledged in a topic.
+func (t *topics) restart(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known, ok := t.known[name]; ok {
+		known.acked = nil
+		t.known[name] = known
+	}
+}
+
+// told makes the next ready ask the broker about topics that turned out to be others than those known: what is stored
+// from now on must not be told as being in the one that is gone.
+func (t *topics) told(parts []bus.Partition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range parts {
+		if known, ok := t.known[p.Topic]; ok && known.id != p.Log {
+			known.seen = time.Time{}
+			t.known[p.Topic] = known
+		}
+	}
+}
+
 // replayable reports whether every topic that was seen keeps its events for ever.
 func (t *topics) replayable() bool {
 	t.mu.Lock()
