@@ -83,6 +83,9 @@ func (r *relay) markIn(ctx context.Context, tx Tx, out outcome) (mine bool, err 
 	if err := deleteUnsent(ctx, tx, out.sent); err != nil {
 		return false, err
 	}
+	if err := storeEnds(ctx, tx, out.sent); err != nil {
+		return false, err
+	}
 	if err := insertFailed(ctx, tx, out.bad, now); err != nil {
 		return false, err
 	}

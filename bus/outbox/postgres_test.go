@@ -66,6 +66,14 @@ func TestOnPostgres(t *testing.T) {
 		{"TwoRelaysPublishTheSameNumber", TestTwoRelaysPublishTheSameNumber},
 		{"HeartbeatWaitsForWhatAnotherRelayHasNumbered", TestHeartbeatWaitsForWhatAnotherRelayHasNumbered},
 		{"WhateverHappensNumbersAreExact", TestWhateverHappensNumbersAreExact},
+		// A log that is new or shorter.
+		{"TopicThatIsMadeAnewIsGivenWhatIsHeld", TestTopicThatIsMadeAnewIsGivenWhatIsHeld},
+		{"LogThatLostItsEndIsGivenItAgain", TestLogThatLostItsEndIsGivenItAgain},
+		{"ReaderThatNeverLookedMissesNothing", TestReaderThatNeverLookedMissesNothing},
+		{"PurgedEventsThatALogLacksAreCounted", TestPurgedEventsThatALogLacksAreCounted},
+		{"ResendThatIsInterruptedIsTakenUp", TestResendThatIsInterruptedIsTakenUp},
+		{"PurgeAndResendAtOnce", TestPurgeAndResendAtOnce},
+		{"WhateverHappensToTheLogItIsWholeAgain", TestWhateverHappensToTheLogItIsWholeAgain},
 		// The purge.
 		{"PurgeKeepsWhatIsYoungOrUnsent", TestPurgeKeepsWhatIsYoungOrUnsent},
 		{"PurgeGoesPastWhatWasSentLate", TestPurgeGoesPastWhatWasSentLate},

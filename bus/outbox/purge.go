@@ -6,8 +6,12 @@ import (
 )
 
 // keepPurging deletes from time to time what was sent longer than Keep ago, in small transactions, so that writers
-// don't wait for it.
+// don't wait for it. It begins when the log was looked at: what that lacks may be sent again for as long as it is held.
 func (r *relay) keepPurging(ctx context.Context) {
+	select {
+	case <-r.logs.first:
+	case <-ctx.Done():
+	}
 	for ctx.Err() == nil {
 		n, err := r.purge(ctx)
 		switch {
@@ -54,6 +58,9 @@ func (r *relay) purgeStep(ctx context.Context, after, last, before int64) (delet
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()
 	err = r.w.InTx(ctx, func(ctx context.Context, tx Tx) error {
+		if err := r.notePurged(ctx, tx, after, last, before); err != nil {
+			return err
+		}
 		for _, table := range [...]string{"tidings_outbox", "tidings_outbox_seq"} {
 			_, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE position IN (
 				SELECT position FROM tidings_outbox_sent WHERE position > $1 AND position <= $2 AND sent < $3)`, after, last, before)
@@ -70,4 +77,25 @@ func (r *relay) purgeStep(ctx context.Context, after, last, before int64) (delet
 		return err
 	})
 	return deleted, err
+}
+
+// notePurged counts what is to be purged, by log and partition, to tell later how much of it a log lacks. It locks the
+// rows: those that are to be sent again just now must not lose their events.
+func (r *relay) notePurged(ctx context.Context, tx Tx, after, last, before int64) error {
+	if lock := r.w.Dialect().ForUpdate(); lock != "" {
+		_, err := tx.ExecContext(ctx, `SELECT 1 FROM tidings_outbox_sent WHERE position > $1 AND position <= $2 AND sent < $3
+			ORDER BY position`+lock, after, last, before)
+		if err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO tidings_outbox_log (topic, log, part, next, purged, purged_next)
+		SELECT o.topic, s.log, s.part, max(s.off) + 1, count(*), max(s.off) + 1
+		FROM tidings_outbox_sent s JOIN tidings_outbox o ON o.position = s.position
+		WHERE s.position > $1 AND s.position <= $2 AND s.sent < $3 AND s.off >= 0
+		GROUP BY o.topic, s.log, s.part ORDER BY o.topic, s.log, s.part
+		ON CONFLICT (topic, log, part) DO UPDATE SET purged = tidings_outbox_log.purged + excluded.purged,
+			purged_next = CASE WHEN excluded.purged_next > tidings_outbox_log.purged_next
+				THEN excluded.purged_next ELSE tidings_outbox_log.purged_next END`, after, last, before)
+	return err
 }

@@ -40,6 +40,10 @@ type pace struct {
 
 	purgeEvery time.Duration
 	purgeStep  int // rows looked at in one transaction
+
+	compare    time.Duration // between looks at what the log holds
+	slack      int64         // events that may have been published and not marked
+	resendStep int           // rows looked at in one transaction
 }
 
 // What is different where replicas on several hosts share a database.
@@ -59,6 +63,7 @@ func defaultPace() pace {
 		firstDelay: 250 * time.Millisecond, lastDelay: 5 * time.Second,
 		probe: 16, maxHeld: 10_000, maxSkipped: 100_000,
 		beat: 5 * time.Second, purgeEvery: time.Minute, purgeStep: 500,
+		compare: 5 * time.Second, slack: 10_000, resendStep: 2000,
 	}
 }
 
@@ -104,6 +109,7 @@ type relay struct {
 	held    *held       // keys, on a bus with a log
 	topics  *heldTopics // … and whole topics on one without
 	beats   *beats
+	logs    *comparison
 	skipped int                         // events of this pass that belong to keys held back
 	past    time.Duration               // what it took in this pass to go past topics held back
 	faults  *backoff.ExponentialBackOff // delays after faults of the database
@@ -114,6 +120,7 @@ func newRelay(o *Outbox, b bus.Bus, holder string) *relay {
 	return &relay{
 		Outbox: o, bus: b, hasLog: bus.KeepsLog(b), holder: holder, faults: newDelays(o.pace),
 		held: newHeld(o.pace), topics: newHeldTopics(o.pace), beats: newBeats(o.pace.beat),
+		logs: newComparison(nil, false),
 	}
 }
 
@@ -130,6 +137,7 @@ func newDelays(p pace) *backoff.ExponentialBackOff {
 // lead works while it holds the lease, and gives it back.
 func (r *relay) lead(ctx context.Context) error {
 	ctx, r.lost = context.WithCancelCause(ctx) // ended early by whoever finds the lease gone
+	r.logs = newComparison(r.bus, r.durable)
 	var helpers sync.WaitGroup
 	helpers.Go(func() { r.keepRenewing(ctx) })
 	helpers.Go(func() { r.keepPurging(ctx) })
@@ -137,6 +145,7 @@ func (r *relay) lead(ctx context.Context) error {
 	r.held, r.topics, r.beats, r.settled = newHeld(r.pace), newHeldTopics(r.pace), newBeats(r.pace.beat), false
 	err := r.run(ctx)
 	r.lost(nil)
+	r.logs.finish()
 	helpers.Wait()
 	r.giveBack(ctx)
 	return err
@@ -178,6 +187,9 @@ func (r *relay) turn(ctx context.Context) (more bool, err error) {
 		}
 		r.settled = true
 	}
+	if err := r.compareLogs(ctx); err != nil {
+		return false, err
+	}
 	now := time.Now()
 	r.held.begin(now) // let go at the start of a pass only, for the order of their events
 	r.topics.begin(now)
@@ -190,6 +202,9 @@ func (r *relay) idle(ctx context.Context) {
 	wait := r.pace.look
 	if left, some := r.held.next(time.Now()); some && (r.held.nothing || left < wait) {
 		wait = left
+	}
+	if r.logs.soon {
+		wait = min(wait, r.pace.firstDelay)
 	}
 	if left, some := r.topics.next(time.Now()); some && left < wait {
 		wait = left

@@ -87,6 +87,9 @@ func (r *relay) publish(ctx context.Context, topic string, positions []int64, ev
 	pctx, cancel := r.publishContext(ctx, r.held.patience())
 	err := r.bus.Publish(pctx, topic, events...)
 	cancel()
+	if moved := r.logs.take(topic, events, err); moved != nil {
+		err = moved // where they are can't be told: they are sent again, in order
+	}
 	if err == nil {
 		out.add(positions, events)
 		r.held.cameThrough(topic, events)

@@ -24,6 +24,11 @@ type Status struct {
 	Failed int64
 	// FailedError says why the newest of them can't; empty when there is none.
 	FailedError string
+	// Lacking is the number of events that were sent and purged, and that a log was found to lack since: nothing here can
+	// send them again. Of a log that was cut it counts offsets, so it may be a few too many.
+	Lacking int64
+	// Lacked is when that number last grew; zero before.
+	Lacked time.Time
 	// Streams are how far events have been numbered, in order of topic and source: those told of by WithStream, and
 	// those that had an event on a bus without a log.
 	Streams []Stream
@@ -38,7 +43,7 @@ const statusQuery = `SELECT
 	coalesce((SELECT created FROM tidings_outbox WHERE position = (SELECT min(position) FROM tidings_outbox_unsent)), 0),
 	(SELECT count(*) FROM tidings_outbox_failed),
 	coalesce((SELECT error FROM tidings_outbox_failed ORDER BY position DESC LIMIT 1), ''),
-	sent, unheard, last, holder, until,
+	sent, unheard, last, lacking, lacked, holder, until,
 	coalesce(topic, ''), coalesce(source, ''), coalesce(log, ''), coalesce(seq, 0)
 FROM tidings_outbox_relay LEFT JOIN tidings_outbox_stream ON true WHERE id = 1 ORDER BY topic, source`
 
@@ -63,12 +68,12 @@ func (o *Outbox) Status(ctx context.Context) (Status, error) {
 
 // scanStatus reads a row: the same in each but for the stream.
 func (o *Outbox) scanStatus(rows *sql.Rows, s *Status) error {
-	var oldest, last, until int64
+	var oldest, last, lacked, until int64
 	var holder string
 	var of Stream
-	err := rows.Scan(&s.Pending, &oldest, &s.Failed, &s.FailedError, &s.Sent, &s.Unheard, &last, &holder, &until,
+	err := rows.Scan(&s.Pending, &oldest, &s.Failed, &s.FailedError, &s.Sent, &s.Unheard, &last, &s.Lacking, &lacked, &holder, &until,
 		&of.Topic, &of.Source, &of.SeqLog, &of.Seq)
-	s.Oldest, s.LastSent = fromMicro(oldest), fromMicro(last)
+	s.Oldest, s.LastSent, s.Lacked = fromMicro(oldest), fromMicro(last), fromMicro(lacked)
 	s.Relaying = holder != "" && until > o.now().UnixMicro()
 	if of.Topic != "" {
 		s.Streams = append(s.Streams, of)

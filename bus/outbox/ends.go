@@ -1,0 +1,184 @@
+package outbox
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/tidings-dev/tidings/bus"
+)
+
+// logPart names a partition of a log: of the topic with that id, for a topic may be deleted and made anew.
+type logPart struct {
+	topic, log string
+	part       int32
+}
+
+func (p logPart) compare(other logPart) int {
+	return cmp.Or(cmp.Compare(p.topic, other.topic), cmp.Compare(p.log, other.log), cmp.Compare(p.part, other.part))
+}
+
+// ends are how far logs were written, as far as is known here: by topic and log, for each partition one past the
+// highest offset that was acknowledged. A log only grows, so whatever is acknowledged later stands at or behind it.
+type ends map[string]map[string][]int64
+
+// of is the end of a partition; 0 where nothing is known of it.
+func (e ends) of(p logPart) int64 {
+	if next := e[p.topic][p.log]; int(p.part) < len(next) {
+		return next[p.part]
+	}
+	return 0
+}
+
+// raise takes note of an end, unless a higher one is known.
+func (e ends) raise(p logPart, to int64) {
+	if e[p.topic] == nil {
+		e[p.topic] = make(map[string][]int64)
+	}
+	next := e[p.topic][p.log]
+	if missing := int(p.part) + 1 - len(next); missing > 0 {
+		next = append(next, make([]int64, missing)...)
+	}
+	next[p.part] = max(next[p.part], to)
+	e[p.topic][p.log] = next
+}
+
+// settle forgets what the log of a topic lacks.
+func (e ends) settle(l lack) {
+	for _, log := range l.old {
+		delete(e[l.topic], log)
+	}
+	for _, c := range l.cuts {
+		e[l.topic][l.log][c.part] = c.next
+	}
+}
+
+// copy shares nothing with e.
+func (e ends) copy() ends {
+	all := make(ends, len(e))
+	for topic, logs := range e {
+		all[topic] = make(map[string][]int64, len(logs))
+		for log, next := range logs {
+			all[topic][log] = slices.Clone(next)
+		}
+	}
+	return all
+}
+
+// topics are those of which something is known, in order.
+func (e ends) topics() []string { return slices.Sorted(maps.Keys(e)) }
+
+// errMovedLog means that an acknowledgement comes from another log, or from below what this one held before.
+var errMovedLog = errors.New("the log is not the one that it was, or is shorter")
+
+// acknowledged takes note of where events of a topic were stored. It takes none of them, and returns an error, if one
+// is not where it can be in a log that only grows: in another log than the one known, or below what was acknowledged
+// before. failed are those without an acknowledgement. Within a call nothing is said of the order of keys.
+func (e ends) acknowledged(topic string, events []bus.Event, failed map[int]error) error {
+	logs := e[topic]
+	log, next := "", []int64(nil) // of the event before
+	for i := range events {
+		at := &events[i].At
+		if len(failed) > 0 && failed[i] != nil {
+			continue
+		}
+		if at.Log != log || next == nil {
+			log, next = at.Log, logs[at.Log]
+		}
+		switch p := int(at.Partition); {
+		case log == "", next == nil && len(logs) > 0:
+			return fmt.Errorf("%w: partition %d of log %q took an event", errMovedLog, at.Partition, at.Log)
+		case p < len(next) && at.Offset < next[p]:
+			return fmt.Errorf("%w: partition %d took an event at %d, and held %d before", errMovedLog, at.Partition, at.Offset, next[p])
+		}
+	}
+	for i := range events {
+		if at := &events[i].At; len(failed) == 0 || failed[i] == nil {
+			e.raise(logPart{topic, at.Log, at.Partition}, at.Offset+1)
+		}
+	}
+	return nil
+}
+
+// endColumns is the number of values in a row of an end.
+const endColumns = 4
+
+// endMany are the texts that store ends, by number of rows.
+var endMany = manyRows(endColumns, `INSERT INTO tidings_outbox_log (topic, log, part, next) VALUES `,
+	` ON CONFLICT (topic, log, part) DO UPDATE
+		SET next = CASE WHEN excluded.next > tidings_outbox_log.next THEN excluded.next ELSE tidings_outbox_log.next END`)
+
+// storeEnds stores how far the partitions have come with what is marked as sent, in the same transaction: so a relay
+// finds what a log lacks without a look at every row, whatever happened to the relay before.
+func storeEnds(ctx context.Context, tx Tx, sent []sentRow) error {
+	reached := endsOf(sent)
+	if len(reached) == 0 {
+		return nil
+	}
+	parts := slices.SortedFunc(maps.Keys(reached), logPart.compare) // in which order rows are locked
+	args := make([]any, 0, endColumns*min(len(parts), largestChunk))
+	return chunks(len(parts), func(text, from, to int) error {
+		args = args[:0]
+		for _, p := range parts[from:to] {
+			args = append(args, p.topic, p.log, int64(p.part), reached[p])
+		}
+		_, err := tx.ExecContext(ctx, endMany[text], args...)
+		return err
+	})
+}
+
+// endsOf are the ends of a batch. Without a log there is none.
+func endsOf(sent []sentRow) map[logPart]int64 {
+	reached := make(map[logPart]int64)
+	var of logPart // the partitions of one log, by number, are gone through without a look at the map
+	var next []int64
+	put := func() {
+		for part, end := range next {
+			if end > 0 {
+				of.part = int32(part)
+				reached[of] = max(reached[of], end)
+			}
+		}
+		next = next[:0]
+	}
+	for i := range sent {
+		at := &sent[i].at
+		if at.Offset < 0 {
+			continue
+		}
+		if at.Log != of.log || at.Topic != of.topic {
+			put()
+			of = logPart{topic: at.Topic, log: at.Log}
+		}
+		if missing := int(at.Partition) + 1 - len(next); missing > 0 {
+			next = append(next, make([]int64, missing)...)
+		}
+		next[at.Partition] = max(next[at.Partition], at.Offset+1)
+	}
+	put()
+	return reached
+}
+
+// readEnds reads what is stored of the ends.
+func (r *relay) readEnds(ctx context.Context) (ends, error) {
+	ctx, cancel := r.looking(ctx)
+	defer cancel()
+	rows, err := r.db.QueryContext(ctx, `SELECT topic, log, part, next FROM tidings_outbox_log`)
+	if err != nil {
+		return nil, fmt.Errorf("read the ends of logs: %w", err)
+	}
+	defer rows.Close()
+	known := make(ends)
+	for rows.Next() {
+		var p logPart
+		var next int64
+		if err := rows.Scan(&p.topic, &p.log, &p.part, &next); err != nil {
+			return nil, fmt.Errorf("read the ends of logs: %w", err)
+		}
+		known.raise(p, next)
+	}
+	return known, rows.Err()
+}
