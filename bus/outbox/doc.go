@@ -88,6 +88,33 @@
 //
 // How many heard an event is kept with the mark, and [Status] counts those that nobody heard.
 //
+// # A log that is new or shorter
+//
+// What was sent is kept until it is purged, with its place: log, partition and offset. The relay compares these places
+// with the log, where the bus keeps one and is a [bus.Inspector]: when it begins to lead, before it publishes anything;
+// every five seconds; and when an acknowledgement comes from another log, or from an offset below one that was marked
+// before, which is nowhere in a log that only grows. What was acknowledged so is not marked, and is sent again.
+//
+//   - The topic was deleted and made anew: every row that was sent to another log is unsent again.
+//   - The log is shorter than it was (an unclean election, a broker on a restored disk): the rows of that partition from
+//     its end on are unsent again, and as many in front of it as events may have been published without being marked.
+//     Then what was sent since is sent again until none of it stands in front of the old end: a reader that
+//     did not look while the log was short goes on where it was, and must not go past anything. So the log gets about as
+//     many repeats as offsets were lost.
+//   - What the log has dropped by age is left alone, and so is what was sent on a bus without a log.
+//   - A topic that isn't there is waited for: whoever publishes or reads next makes it anew.
+//
+// It becomes unsent in small transactions, all of it before anything else goes out, and goes out by position: so before
+// what is newer. Only events that told of the change by their acknowledgement stand in front of it. A crash at any point
+// leaves it to be found again, for what is stored of the ends is changed last. [Status] Sent counts no event twice.
+//
+// What was purged is lost to the log. It is counted when that is found, logged then and whenever a relay begins to lead, and
+// told by [Status] Lacking. Nothing is purged before a relay has looked at the log once.
+//
+// What can't be found: an end that was lost, and then filled up to where it was before this relay publishes again. That takes
+// somebody else who writes to the topic, or an event that was given up after 15 seconds, is stored by the broker all the same,
+// and was the only one of the producer in that partition: elsewhere Kafka refuses it, for it breaks the producer's sequence.
+//
 // # When events don't get through
 //
 // While the broker is away nothing is lost, nothing is reordered, and Relay waits. A short outage repeats nothing:

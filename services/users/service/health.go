@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/outbox"
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	"github.com/tidings-dev/tidings/services/users/internal/store"
@@ -75,13 +74,9 @@ func (w *watch) run(ctx context.Context) error {
 
 // look returns how many events the topic's log holds.
 func (w *watch) look(ctx context.Context) (held int64, err error) {
-	in, ok := w.bus.Bus.(bus.Inspector)
-	if !ok {
-		return 0, errors.ErrUnsupported
-	}
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
-	parts, err := in.Partitions(ctx, w.topic)
+	parts, err := w.bus.Partitions(ctx, w.topic)
 	for _, p := range parts {
 		held += p.Next - p.First
 	}
@@ -125,4 +120,15 @@ func (w *watch) note() string {
 	}
 	return fmt.Sprintf("the log of topic %s holds %d events that this database never wrote: the others know users that "+
 		"are unknown here. If the database was lost, put its backup back; else pass another --topic", w.topic, n)
+}
+
+// lacking says what the log lacks and nothing here can send again; "" if nothing. The outbox's relay logs the same when
+// it finds it, and at each start.
+func lacking(held outbox.Status) string {
+	if held.Lacking == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the log lacks %d events that were sent, and purged here before it was found at %s to have lost them: "+
+		"who has them keeps them, and who is new will not get them. Begin a new service with a copy of the database of one "+
+		"that has them, and keep more with --outbox-keep", held.Lacking, held.Lacked.Format(time.RFC3339))
 }

@@ -39,6 +39,15 @@ func (s *sending) Publish(ctx context.Context, topic string, events ...bus.Event
 	return err
 }
 
+// Partitions asks the bus within, as the relay does to find what a log lacks.
+func (s *sending) Partitions(ctx context.Context, topics ...string) ([]bus.Partition, error) {
+	in, ok := s.Bus.(bus.Inspector)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return in.Partitions(ctx, topics...)
+}
+
 // fault returns why nothing got through last; nil where something did, or nothing was tried of late.
 func (s *sending) fault(now time.Time) error {
 	s.mu.Lock()

@@ -116,6 +116,9 @@ func fillStatus(ctx context.Context, s *lifecycle.Status, st *store.Store, ob *o
 	if note := w.note(); note != "" {
 		s.Notes = append(s.Notes, note)
 	}
+	if note := lacking(held); note != "" {
+		s.Notes = append(s.Notes, note)
+	}
 	if held.Failed > 0 {
 		s.Notes = append(s.Notes, fmt.Sprintf("%d events can't be sent, ever, and nobody else will hear of these changes: %s", held.Failed, held.FailedError))
 	}
