@@ -137,7 +137,7 @@ func newDelays(p pace) *backoff.ExponentialBackOff {
 // lead works while it holds the lease, and gives it back.
 func (r *relay) lead(ctx context.Context) error {
 	ctx, r.lost = context.WithCancelCause(ctx) // ended early by whoever finds the lease gone
-	r.logs = newComparison(r.bus, r.durable)
+	r.logs = newComparison(r.bus, r.hasLog)
 	var helpers sync.WaitGroup
 	helpers.Go(func() { r.keepRenewing(ctx) })
 	helpers.Go(func() { r.keepPurging(ctx) })

@@ -118,7 +118,7 @@ func (c *rewindCommand) print(w io.Writer, moves []inbox.Move) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "partition\twas at\treads from")
 	for _, m := range moves {
-		fmt.Fprintf(t, "%s/%d\t%s\t%s\n", m.Topic, m.Partition, place(m.Offset), place(m.To))
+		fmt.Fprintf(t, "%s/%d\t%s\t%s\n", m.Topic, m.Partition, offsetText(m.Offset), offsetText(m.To))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -127,7 +127,8 @@ func (c *rewindCommand) print(w io.Writer, moves []inbox.Move) error {
 	return err
 }
 
-func place(offset int64) string {
+// offsetText is an offset for people.
+func offsetText(offset int64) string {
 	if offset == inbox.FromStart {
 		return "start"
 	}

@@ -32,7 +32,7 @@ func OpenBeside(ctx context.Context, dsn string, opts ...Option) (*DB, error) {
 
 func openBeside(ctx context.Context, dsn string, o options) (*DB, error) {
 	log := slog.New(slog.DiscardHandler)
-	if isPostgres(dsn) {
+	if DialectOf(dsn) == Postgres {
 		s, err := parsePostgres(dsn, o.service)
 		if err != nil {
 			return nil, err
@@ -75,7 +75,7 @@ func (m missing) Unwrap() error { return fs.ErrNotExist }
 
 // needSchema wants the schema to be there.
 func (s *server) needSchema(ctx context.Context, pool *sql.DB) error {
-	there, err := s.hasSchema(ctx, pool)
+	there, err := s.hasSchema(ctx, pool, "USAGE")
 	if err == nil && !there {
 		err = missing("there is no such schema; pass the database that the service was started with: --db")
 	}

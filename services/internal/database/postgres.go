@@ -126,20 +126,30 @@ var errNoGrant = errors.New("the schema is there, and this user may not use it")
 // makeSchema makes the schema where it is missing. It asks first, for who may use a schema may not be allowed to make
 // one. A user who lacks a right to the schema would be told later, in words that don't say so.
 func (s *server) makeSchema(ctx context.Context, pool *sql.DB) error {
-	const text = `SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE')
-		FROM pg_catalog.pg_namespace WHERE nspname = $1`
-	var granted bool
-	switch err := pool.QueryRowContext(ctx, text, s.schema).Scan(&granted); {
-	case err == nil && !granted:
-		return errNoGrant
-	case !errors.Is(err, sql.ErrNoRows):
+	there, err := s.hasSchema(ctx, pool, "USAGE", "CREATE")
+	if err != nil || there {
 		return err
 	}
-	_, err := pool.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS `+pgx.Identifier{s.schema}.Sanitize())
+	_, err = pool.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS `+pgx.Identifier{s.schema}.Sanitize())
 	if IsUnique(err) { // another replica has made it at the same moment, which IF NOT EXISTS doesn't see
 		err = nil
 	}
 	return err
+}
+
+// hasSchema reports whether the schema is there. One to which the user lacks one of the rights is an error.
+func (s *server) hasSchema(ctx context.Context, pool *sql.DB, rights ...string) (there bool, err error) {
+	const text = `SELECT (SELECT bool_and(has_schema_privilege(oid, r)) FROM unnest($2::text[]) AS r)
+		FROM pg_catalog.pg_namespace WHERE nspname = $1`
+	var granted bool
+	switch err := pool.QueryRowContext(ctx, text, s.schema, rights).Scan(&granted); {
+	case errors.Is(err, sql.ErrNoRows):
+		return false, nil
+	case err == nil && !granted:
+		return false, errNoGrant
+	default:
+		return err == nil, err
+	}
 }
 
 // explain says what to do about an error of the start. None of pgx's has the password in it.
