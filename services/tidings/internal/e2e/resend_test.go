@@ -94,12 +94,12 @@ func TestATopicThatIsDeletedIsFilledAgain(t *testing.T) {
 		s.some(t, 120, 130)
 		s.agree(t)
 		s.newcomers(t)
-		s.mailedOnce(t, mailed)
+		s.notMailedAgain(t, mailed)
 	})
 }
 
-// mailedOnce fails the test if one of these mails was written again.
-func (s *stack) mailedOnce(t *testing.T, mailed map[string]time.Time) {
+// notMailedAgain fails the test if one of these mails was written again.
+func (s *stack) notMailedAgain(t *testing.T, mailed map[string]time.Time) {
 	t.Helper()
 	for name, then := range s.mailbox(t) {
 		if before, old := mailed[name]; old && !before.Equal(then) {
@@ -134,7 +134,7 @@ func TestABrokerThatLostTheEndOfItsLogIsGivenItAgain(t *testing.T) {
 		s.audit.start(t)
 		s.agree(t)
 		s.newcomers(t)
-		s.mailedOnce(t, mailed)
+		s.notMailedAgain(t, mailed)
 	})
 }
 
@@ -192,7 +192,7 @@ func TestADatabaseThatIsPutBackToAnOlderCopyFillsAgain(t *testing.T) {
 		r.start(t)
 	}
 	s.agree(t) // which wants each event, and each mail, once
-	s.mailedOnce(t, known)
+	s.notMailedAgain(t, known)
 	repeated := 0
 	for name, then := range s.mailbox(t) {
 		if before, old := all[name]; old && !before.Equal(then) {
