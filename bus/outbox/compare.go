@@ -79,7 +79,7 @@ func (c *comparison) lower(topic string, events []bus.Event, failed map[int]erro
 	for i := range events {
 		at := &events[i].At
 		p := logPart{topic, at.Log, at.Partition}
-		if failed[i] != nil || at.Offset >= c.ends.of(p) {
+		if !placed(at, failed[i]) || at.Offset >= c.ends.of(p) {
 			continue
 		}
 		if low, known := c.low[p]; !known || at.Offset < low {

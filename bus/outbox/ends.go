@@ -82,7 +82,7 @@ func (e ends) acknowledged(topic string, events []bus.Event, failed map[int]erro
 	log, next := "", []int64(nil) // of the event before
 	for i := range events {
 		at := &events[i].At
-		if len(failed) > 0 && failed[i] != nil {
+		if !placed(at, failed[i]) {
 			continue
 		}
 		if at.Log != log || next == nil {
@@ -96,12 +96,15 @@ func (e ends) acknowledged(topic string, events []bus.Event, failed map[int]erro
 		}
 	}
 	for i := range events {
-		if at := &events[i].At; len(failed) == 0 || failed[i] == nil {
+		if at := &events[i].At; placed(at, failed[i]) {
 			e.raise(logPart{topic, at.Log, at.Partition}, at.Offset+1)
 		}
 	}
 	return nil
 }
+
+// placed reports whether an event was acknowledged, with its place. A bus need not tell of places.
+func placed(at *bus.Position, failed error) bool { return failed == nil && at.Offset >= 0 }
 
 // endColumns is the number of values in a row of an end.
 const endColumns = 4

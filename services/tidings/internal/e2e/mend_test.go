@@ -130,7 +130,7 @@ func (s *stack) mendWhile(t *testing.T, before func(*service)) {
 
 // A history would lose what only it has, and a reaction would mail everybody again.
 func TestHistoriesAndReactionsAreNotRebuilt(t *testing.T) {
-	s := emptyStack(t, wire{kinds[0], "kafka://127.0.0.1:1", false})
+	s := emptyStack(t, wire{kind: kinds[0], url: "kafka://127.0.0.1:1"})
 	for _, c := range []struct {
 		of   *service
 		want []string
