@@ -25,15 +25,15 @@ type Config struct {
 	Wrote func(total int)
 	// Leaves, where set, is told what would be left if the process ended now, whenever that changes; "" is nothing.
 	Leaves func(what string)
-	// Patience is how long nothing may move while Run waits, for a server to answer too; 0 is 20 s.
+	// Patience is how long nothing may move while Run waits, for a server to answer too; 0 is a minute.
 	Patience time.Duration
 
 	temp string // the folder for the temporary one; "" is the system's
 }
 
 // defaultPatience is several times of the 5 s in which a relay that is idle repeats its number, and in which a broker
-// lets a new member into a group.
-const defaultPatience = 20 * time.Second
+// lets a new member into a group, also where a machine is busy.
+const defaultPatience = time.Minute
 
 func (c Config) withDefaults() Config {
 	if c.Step == nil {

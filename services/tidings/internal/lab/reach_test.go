@@ -161,7 +161,7 @@ func TestEveryServerIsAskedBeforeTheFirstExperiment(t *testing.T) {
 		"lab: Kafka: --kafka kafka://127.0.0.1:1 does not answer; is it running?: ":          {Kafka: "kafka://127.0.0.1:1"},
 		"lab: Redis PubSub: --redis redis://127.0.0.1:1/0 does not answer; is it running?: ": {Redis: "redis://127.0.0.1:1/0"},
 	} {
-		cfg.Patience = 100 * time.Millisecond
+		cfg.Patience = 2 * time.Second
 		cfg.Step = func(bus, what string) {
 			if !strings.HasPrefix(what, "asking the server at ") {
 				t.Errorf("%s: %s", bus, what)

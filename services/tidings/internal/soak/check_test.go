@@ -96,8 +96,9 @@ func TestTheCheckerFindsWhatIsBroken(t *testing.T) {
 			lay: func(b *victim) { b.exec(audit, `INSERT INTO tidings_inbox_hole VALUES (1, $1, 9, 9)`, b.user(3)) }},
 		{name: "an event was put aside", promise: nothingParked, says: "because",
 			lay: func(b *victim) {
-				b.exec(audit, `INSERT INTO tidings_inbox_parked (grp, state, source, key, version, have, type, event_id, reaction, attempts, error, time, topic, log, part, off, raw)
-					VALUES ('audit', 'dead', '/users', $1, 2, 1, 't', 'id', 0, 0, 'because', 0, 't', 'l', 0, 0, x'00')`, b.user(3))
+				b.exec(audit, `INSERT INTO tidings_inbox_parked (grp, state, source, key, version, have, type, event_id, reaction, attempts, error, time, topic, log, part, off, raw,
+						next, seq, line, upto)
+					VALUES ('audit', 'dead', '/users', $1, 2, 1, 't', 'id', 0, 0, 'because', 0, 't', 'l', 0, 0, x'00', 0, 0, 0, 2)`, b.user(3))
 			}},
 		{name: "no mail is queued", promise: oneMail, says: "no mail is queued",
 			lay: func(b *victim) { b.exec(mailer, `DELETE FROM messages WHERE user_id = $1`, b.user(0)) }},
