@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // attempt is one try at taking events in, inside one transaction. What it has gathered is written in finish, and
@@ -97,12 +98,14 @@ type sourceKey struct {
 // deliver takes a delivery in. The steps are those of the package's documentation, which says what a crash between
 // any two of them does.
 func (a *attempt) deliver(ctx context.Context, d bus.Delivery) error {
+	crashpoint.Pass("inbox.D1")
 	if err := a.decide(ctx, d.Ranges); err != nil {
 		return err
 	}
 	if err := a.hear(ctx, d); err != nil {
 		return err
 	}
+	crashpoint.Pass("inbox.D2")
 	if err := a.take(ctx, d.Events); err != nil {
 		return err
 	}
@@ -112,6 +115,7 @@ func (a *attempt) deliver(ctx context.Context, d bus.Delivery) error {
 	if err := a.sift(ctx); err != nil {
 		return fmt.Errorf("marks: %w", err)
 	}
+	crashpoint.Pass("inbox.D3")
 	a.line()
 	return a.finish(ctx)
 }
@@ -224,6 +228,7 @@ func (a *attempt) finish(ctx context.Context) error {
 	if err := a.apply(ctx); err != nil {
 		return err
 	}
+	crashpoint.Pass("inbox.D4")
 	if err := a.settle(ctx); err != nil {
 		return fmt.Errorf("parked events: %w", err)
 	}
@@ -244,6 +249,7 @@ func (a *attempt) finish(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
+	crashpoint.Pass("inbox.D8a")
 	return nil
 }
 

@@ -49,28 +49,39 @@
 //
 // # What happens in which order, and what a crash in between does
 //
-// A delivery is one transaction. A crash before D8 leaves nothing of it, and it comes again.
+// A delivery is one transaction. A crash up to D8a leaves nothing of it, and it comes again.
 //
-//	D1 BEGIN
-//	D2 positions are read      where the row is further on, events below it are left out; where it is behind, absent
+//	D0a the start is fixed     where to read on is asked for: of what has no position yet, the first one is written
+//	D0b … and committed        a crash after it: the same answer at the next start, whatever the log holds by then
+//	D1  BEGIN
+//	D2  positions are read     where the row is further on, events below it are left out; where it is behind, absent
 //	                           or of another log, that partition is left out, and read again from its row. On a bus
 //	                           without a log: how far each numbering was followed; nothing is left out by it
-//	D3 marks are read          and duplicates discarded, of this delivery and of any before; then which of the keys
+//	D3  marks are read         and duplicates discarded, of this delivery and of any before; then which of the keys
 //	                           have something parked
-//	D4 effects                 the handlers of On and Batch. After an error all is rolled back and begun again at D1, and
+//	D4  effects                the handlers of On and Batch. After an error all is rolled back and begun again at D1, and
 //	                           this time each part that is tried has a savepoint
-//	D5 reactions are queued    with the mark, and so once
-//	D6 later events wait       a history's, with their bytes and position, and what is parked is stored
-//	D7 marks and positions     marks go forward only, positions and numberings only from where D2 found them
-//	D8 COMMIT                  a crash after it: the events may come again, and are duplicates
-//	D9 gaps are told           to the log and to Config.OnGap. A crash before it: Status says them all the same
-//	D10 the bus is told        the offset at the broker is for lag tools only
+//	D5  reactions are queued   with the mark, and so once
+//	D6  later events wait      a history's, with their bytes and position
+//	D7a marks                  they go forward only
+//	D7b positions              only from where D2 found them
+//	D7c numberings             likewise
+//	D8a counters               COMMIT is about to be sent
+//	D8b COMMIT                 a crash after it: the events may come again, and are duplicates
+//	D9  gaps are told          to the log and to Config.OnGap. A crash before it: Status says them all the same
+//	D10a the bus is told       that the delivery is done, and is about to tell the broker its offset
+//	D10b the broker is told    which is for lag tools only: a crash before it changes nothing
 //
 // A reaction that is queued is performed in two more:
 //
-//	R1 "sending" and a lease   committed. A crash after it: performed again once the lease has run out, and logged
-//	R2 the handler             a crash in it, or right after it: the same; here a thing can happen twice
-//	R3 "sent", out of the queue, and what Track stores: committed. A crash after it changes nothing
+//	R1a "sending" and a lease  a crash before COMMIT leaves it queued
+//	R1b … committed            a crash after it: performed again once the lease has run out, and logged
+//	R2  the handler            a crash in it, or right after it: the same; here a thing can happen twice
+//	R3a "sent"                 out of the queue, with what Track stores; a crash before COMMIT: as at R2
+//	R3b … committed            a crash after it changes nothing
+//
+// Each row is a crash point of bus/internal/crashpoint: a test kills a reader right after it, and looks at what is said
+// here.
 //
 // What is parked is tried again, each key by itself. P2 to P6 are one transaction; a crash before P6 leaves the row as it
 // was, due as it was, and the try is not counted.

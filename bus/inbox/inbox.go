@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 	"golang.org/x/sync/errgroup"
 )
@@ -138,6 +139,7 @@ func (in *Inbox) handle(ctx context.Context, d bus.Delivery) error {
 	}
 	in.ready.taken()
 	in.places.taken(d.Ranges, a.reread)
+	crashpoint.Pass("inbox.D9")
 	return bus.Reread(a.reread...)
 }
 
@@ -157,6 +159,7 @@ func (in *Inbox) transact(ctx context.Context, fn func(context.Context, *attempt
 			a, err = in.try(ctx, attempt{sifting: true, unnamed: unnamed}, fn)
 		}
 		if err == nil {
+			crashpoint.Pass("inbox.D8b")
 			in.committed(ctx, a)
 			return a, nil
 		}

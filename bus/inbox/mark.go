@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // mark is the last version of a key that was done, before and after this attempt.
@@ -193,6 +195,7 @@ func (a *attempt) storeMarks(ctx context.Context) error {
 			return err
 		}
 	}
+	crashpoint.Pass("inbox.D7a")
 	return nil
 }
 

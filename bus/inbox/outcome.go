@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // Delays between the tries of a reaction or of a parked event, and how long a reaction may go on after Run was told to
@@ -23,6 +24,7 @@ func (p *performer) perform(ctx context.Context, c claimed) {
 	last, cancel := outlive(ctx, stopGrace)
 	defer cancel()
 	failed := p.once(last, &c)
+	crashpoint.Pass("inbox.R2")
 	cut := last.Err() != nil
 	// A database that does not answer at all must not keep the service from stopping.
 	store, giveUp := outlive(ctx, 2*stopGrace)
@@ -34,6 +36,7 @@ func (p *performer) perform(ctx context.Context, c claimed) {
 			return p.settle(ctx, tx, &c, failed, cut)
 		})
 		if err == nil || last.Err() != nil {
+			crashpoint.Pass("inbox.R3b")
 			return
 		}
 		delay := delays.NextBackOff()
@@ -109,6 +112,7 @@ func (p *performer) leave(ctx context.Context, tx Tx, c *claimed, final Progress
 	if mine, err := p.remove(ctx, tx, c, final.Time); !mine {
 		return err
 	}
+	crashpoint.Pass("inbox.R3a")
 	return p.tell(ctx, tx, c.route, &c.ev, final)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // performer performs queued reactions. Only its own goroutine claims; each claimed reaction has a goroutine that
@@ -62,6 +63,7 @@ func (p *performer) start(ctx context.Context) (started int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	crashpoint.Pass("inbox.R1b")
 	for _, c := range claims {
 		p.begin(c.seq)
 		p.group.Go(func() {
@@ -149,6 +151,7 @@ func (p *performer) claim(ctx context.Context, busy []int64) (claims []claimed, 
 				settled++
 			}
 		}
+		crashpoint.Pass("inbox.R1a")
 		return skipped.store(ctx, tx, p.cfg.Group)
 	})
 	return claims, settled, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // part is what an attempt makes of one range of its delivery.
@@ -67,6 +68,7 @@ func (a *attempt) storePositions(ctx context.Context) error {
 			return fmt.Errorf("position of %s/%d: %w", p.Topic, p.Partition, err)
 		}
 	}
+	crashpoint.Pass("inbox.D7b")
 	return nil
 }
 

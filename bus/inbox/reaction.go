@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -122,5 +123,6 @@ func (a *attempt) storeReactions(ctx context.Context) error {
 			e.At.Topic, e.At.Log, e.At.Partition, e.At.Offset, e.AppendEnvelope(nil))
 	}
 	_, err := execMany(ctx, a.tx, &a.sql.storeQueue, cols, args)
+	crashpoint.Pass("inbox.D5")
 	return err
 }

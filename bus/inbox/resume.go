@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // resume says where to read on in parts, from the database's own record, and fixes the start of what it has no
@@ -67,11 +68,13 @@ func (in *Inbox) resumeBy(ctx context.Context, parts, logs []bus.Partition, doub
 		if doubt != nil {
 			return doubt
 		}
+		crashpoint.Pass("inbox.D0a")
 		return r.storeCounts(ctx)
 	})
 	if err != nil {
 		return nil, err
 	}
+	crashpoint.Pass("inbox.D0b")
 	for _, l := range r.resets {
 		in.log.WarnContext(ctx, "a partition is read again from the log's start, for the position lies outside of its log",
 			"topic", l.Topic, "partition", l.Partition, "first", l.First, "end", l.Next, "position", l.position, "reason", l.reason)

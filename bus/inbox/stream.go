@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // streamKey names a numbering. A source numbers its events for each topic alone; log changes when it begins again.
@@ -212,5 +213,6 @@ func (a *attempt) storeStreams(ctx context.Context) error {
 			return fmt.Errorf("%s on %s: %w", s.source, s.topic, err)
 		}
 	}
+	crashpoint.Pass("inbox.D7c")
 	return nil
 }

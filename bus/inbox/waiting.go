@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // heldEvent is an event that is to wait for versions of its key that are missing.
@@ -39,6 +40,7 @@ func (a *attempt) storeWaiting(ctx context.Context) error {
 			return err
 		}
 	}
+	crashpoint.Pass("inbox.D6")
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // commitEvery is how far behind the offsets at the broker may be. With Resume they are only there to be looked at;
@@ -44,7 +46,9 @@ func (s *session) commit() {
 	if len(done) == 0 {
 		return
 	}
+	crashpoint.Pass("inbox.D10a")
 	_, err := s.kc.CommitOffsets(offsetsOf(done))
+	crashpoint.Pass("inbox.D10b")
 	var e ck.Error
 	switch {
 	case err == nil:

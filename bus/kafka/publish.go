@@ -6,6 +6,7 @@ import (
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // fullWait is how long Publish waits before it offers an event again to a queue that is full.
@@ -54,6 +55,7 @@ func (c *publishing) send(ctx context.Context) {
 			err := c.p.kp.Produce(msg, c.reports)
 			if err == nil {
 				c.pending++
+				crashpoint.Pass("outbox.5a")
 				break
 			}
 			if isQueueFull(err) {
@@ -131,6 +133,7 @@ func (c *publishing) take(report ck.Event) {
 		c.fail(e, err)
 		return
 	}
+	crashpoint.Pass("outbox.6a")
 	e.At = bus.Position{
 		Topic: c.topic.name, Log: c.topic.id,
 		Partition: m.TopicPartition.Partition, Offset: int64(m.TopicPartition.Offset),

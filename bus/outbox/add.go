@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 )
 
@@ -48,6 +49,7 @@ func (o *Outbox) Add(ctx context.Context, tx Tx, topic string, events ...bus.Eve
 	if err != nil {
 		return fmt.Errorf("outbox: add to %q: %w", topic, err)
 	}
+	crashpoint.Pass("outbox.1a")
 	return nil
 }
 

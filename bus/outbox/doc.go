@@ -32,24 +32,35 @@
 //
 // # Steps, and a crash between them
 //
-//	1  the changes and the event, in a transaction   nothing is stored, nothing is published
-//	2  COMMIT                                        all is stored; the caller may not know, and asks again
-//	3  the relay is woken, reads                     the next relay finds the event when it starts
-//	4  numbered, where the bus has no log            the next relay publishes it, with the same number
-//	5  Publish; the broker stores or passes it on    published, and published again by the next relay
-//	6  the broker acknowledges                       published, and published again by the next relay
-//	7  marked as sent, with log, partition, offset   published; it is not read again
-//	8  purged after [WithKeep]                       event, number and mark go together, in transactions of a few rows
+//	1a  changes and event stand in a transaction   nothing is stored, nothing is published
+//	1b  COMMIT is about to be sent                  nothing is stored, of all who share it
+//	2a  COMMIT is answered                          all is stored; the caller does not know, and asks again
+//	2b  the relay is woken                          the same; of those who share a commit some have been told
+//	3a  a relay has the lease                       the next one waits until it has run out
+//	3b  it has read a batch                         the next relay finds the events when it starts
+//	4a  numbered, where the bus has no log          they have no number; the next relay gives them one
+//	4b  the numbers are committed                   the next relay publishes them, with the same numbers
+//	5a  the client has an event to be sent          published or not, and published again by the next relay
+//	6a  the broker has acknowledged one             published, of its batch perhaps alone; all again by the next relay
+//	6b  Publish has returned                        published, and published again by the next relay
+//	7a  marked as sent, with log, partition, offset the same
+//	7b  the mark is committed                       published; it is not read again
+//	8a  purged after [WithKeep]                     event, number and mark are still there
+//	8b  the purge is committed                      they are gone together; the next relay purges what is left
+//	9a  a heartbeat is published (see "Numbers")    the next relay tells of the number when it begins to lead
 //
-// The right column says what holds when the process dies after the step, and before the next. A batch is published
-// and marked as one, so as many as 5,000 events, or twice that with those being marked, can come twice.
+// The right column says what holds when the process dies after the step, and before the next. 1b and 2a are those of
+// every transaction here, the relay's too. A batch is published and marked as one, so as many as 5,000 events, or twice
+// that with those being marked, can come twice.
+//
+// These are the crash points of bus/internal/crashpoint: a test kills an owner at each, and looks at what is said here.
 //
 // A relay that is killed leaves its lease behind, so the next one waits for three seconds at most; one that ends with
 // its context gives it back. A relay that was paused for longer than its lease and goes on beside its successor can
 // only repeat. Waiting is by the clock of each process and by the row not changing, so clocks need not agree; where
 // those of two hosts differ by more than a minute, a lease may be taken over early, which repeats, once.
 //
-// On Postgres the connection may break between COMMIT and its answer, at step 2 as at 4 and 7: [ErrInDoubt] says what an
+// On Postgres the connection may break between COMMIT and its answer, behind 1b as behind 4a and 7a: [ErrInDoubt] says what an
 // owner does; the relay does the step again, and finds what is stored.
 //
 // # Numbers

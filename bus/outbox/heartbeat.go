@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // beats knows when the highest number of each stream is to be repeated. It is of one leadership: the next one begins
@@ -89,6 +90,7 @@ func (r *relay) publishBeats(ctx context.Context, topic string, events []bus.Eve
 	pctx, cancel := context.WithTimeout(ctx, r.pace.partly)
 	defer cancel()
 	err := r.bus.Publish(pctx, topic, events...)
+	crashpoint.Pass("outbox.9a")
 	r.beats.published(topic, events)
 	if err != nil {
 		r.log.DebugContext(ctx, "outbox: heartbeats could not be published", "topic", topic, "err", err)

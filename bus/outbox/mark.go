@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // The numbers of values in a row of what was sent, on a bus with a log and on one without.
@@ -48,6 +50,7 @@ func (r *relay) mark(ctx context.Context, out outcome) error {
 		}
 		switch {
 		case err == nil && mine:
+			crashpoint.Pass("outbox.7b")
 			r.setRenewed(asked)
 			r.reportBad(ctx, out.bad)
 			return nil
@@ -94,6 +97,7 @@ func (r *relay) markIn(ctx context.Context, tx Tx, out outcome) (mine bool, err 
 		SET sent = sent + $1, last = CASE WHEN $1 > 0 THEN $2 ELSE last END, unheard = unheard + $3,
 			until = CASE holder WHEN $4 THEN $5 ELSE until END
 		WHERE id = 1 RETURNING holder`, len(out.sent), now, r.unheard(out.sent), r.holder, r.until()).Scan(&holder)
+	crashpoint.Pass("outbox.7a")
 	return holder == r.holder, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // numberColumns is the number of values in a row that holds a number.
@@ -95,10 +96,12 @@ func (r *relay) giveNumbers(ctx context.Context, topic string, positions []int64
 				return err
 			}
 		}
+		crashpoint.Pass("outbox.4a")
 		return nil
 	})
 	switch {
 	case err == nil:
+		crashpoint.Pass("outbox.4b")
 		r.setRenewed(asked)
 	case errors.Is(err, errLost):
 		r.lost(errLost)

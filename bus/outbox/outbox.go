@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 )
 
@@ -125,6 +126,7 @@ func (o *Outbox) InTx(ctx context.Context, fn func(ctx context.Context, tx Tx) e
 	err := o.w.InTx(ctx, fn)
 	if err == nil {
 		o.Wake()
+		crashpoint.Pass("outbox.2b")
 	}
 	return err
 }

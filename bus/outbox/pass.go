@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // pass publishes what is unsent and was visible at its start, from the lowest position up; more reports that there is
@@ -33,6 +35,7 @@ func (r *relay) pass(ctx context.Context) (more bool, err error) {
 	}
 	for total := 0; err == nil && b.any(); {
 		ahead := r.readAhead(ctx, b, high)
+		crashpoint.Pass("outbox.3b")
 		out, failed := r.send(ctx, b)
 		before := <-marked
 		marked = r.markBehind(ctx, out, b.full)

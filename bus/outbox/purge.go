@@ -3,6 +3,8 @@ package outbox
 import (
 	"context"
 	"time"
+
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // keepPurging deletes from time to time what was sent longer than Keep ago, in small transactions, so that writers
@@ -37,6 +39,7 @@ func (r *relay) purge(ctx context.Context) (deleted int64, err error) {
 		if err != nil {
 			return deleted, err
 		}
+		crashpoint.Pass("outbox.8b")
 		deleted, after = deleted+n, last
 		sleep(ctx, time.Millisecond) // the writers' turn
 	}
@@ -74,6 +77,7 @@ func (r *relay) purgeStep(ctx context.Context, after, last, before int64) (delet
 			return err
 		}
 		deleted, err = res.RowsAffected()
+		crashpoint.Pass("outbox.8a")
 		return err
 	})
 	return deleted, err

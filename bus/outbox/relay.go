@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 )
 
@@ -83,6 +84,7 @@ func (o *Outbox) Relay(ctx context.Context, b bus.Bus) error {
 		if err := r.acquire(ctx); err != nil {
 			return nil // ctx has ended
 		}
+		crashpoint.Pass("outbox.3a")
 		err := r.lead(ctx)
 		switch {
 		case ctx.Err() != nil:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // sentRow is an event that was acknowledged, and where it stands.
@@ -91,6 +92,7 @@ func (r *relay) publish(ctx context.Context, topic string, positions []int64, ev
 		err = moved // where they are can't be told: they are sent again, in order
 	}
 	if err == nil {
+		crashpoint.Pass("outbox.6b")
 		out.add(positions, events)
 		r.held.cameThrough(topic, events)
 		return nil

@@ -104,8 +104,10 @@ func (t *besideTx) commit() error {
 		return rejected(errRowsOpen)
 	}
 	t.over = true
+	beforeCommit()
 	err := t.finish(t.ctx, t.tx.Commit)
 	if err == nil {
+		afterCommit()
 		return nil
 	}
 	// What pgx calls safe to try again is no proof that COMMIT was not sent: "conn closed" comes after it too.

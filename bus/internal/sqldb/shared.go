@@ -124,9 +124,11 @@ func (c *conn) finish(first *request) error {
 	if first.alone && (first.err != nil || first.panic != nil) {
 		return orErr(first.err, errors.New("a panic"))
 	}
+	beforeCommit()
 	if err := c.exec("COMMIT"); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotCommitted, err)
 	}
+	afterCommit()
 	return nil
 }
 
