@@ -20,8 +20,10 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	atOnce()
 	code := m.Run()
-	if binaries.dir != "" {
-		_ = os.RemoveAll(binaries.dir) // a folder for temporary files
+	for _, p := range []*programs{binaries, mortals} {
+		if p.dir != "" {
+			_ = os.RemoveAll(p.dir) // a folder for temporary files
+		}
 	}
 	os.Exit(code)
 }
@@ -36,12 +38,16 @@ func atOnce() {
 	}
 }
 
-// binaries are the programs, built once for all tests of a run.
-var binaries struct {
+// programs are built once for all tests of a run.
+type programs struct {
+	tags string
 	once sync.Once
 	dir  string
 	err  error
 }
+
+// binaries are the programs as everybody has them, mortals those that die where a test wants it.
+var binaries, mortals = &programs{}, &programs{tags: "tidings_crash"}
 
 // root is the repository, as seen from this package's folder, where tests run.
 const root = "../../../.."
@@ -49,21 +55,27 @@ const root = "../../../.."
 // binary returns the path of a program. GOFLAGS decides, as for the test itself, whether it has the race detector.
 func binary(t *testing.T, name string) string {
 	t.Helper()
-	binaries.once.Do(func() {
-		if binaries.dir, binaries.err = os.MkdirTemp("", "tidings-e2e-"); binaries.err != nil {
+	return binaries.path(t, name)
+}
+
+// path is that of a program, which is built at need, with the others.
+func (p *programs) path(t *testing.T, name string) string {
+	t.Helper()
+	p.once.Do(func() {
+		if p.dir, p.err = os.MkdirTemp("", "tidings-e2e-"); p.err != nil {
 			return
 		}
-		cmd := exec.Command("go", "build", "-o", binaries.dir+string(filepath.Separator),
+		cmd := exec.Command("go", "build", "-tags", p.tags, "-o", p.dir+string(filepath.Separator),
 			"./services/tidings", "./services/users", "./services/directory", "./services/audit", "./services/mailer")
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
-			binaries.err = fmt.Errorf("go build: %w\n%s", err, out)
+			p.err = fmt.Errorf("go build: %w\n%s", err, out)
 		}
 	})
-	if binaries.err != nil {
-		t.Fatal(binaries.err)
+	if p.err != nil {
+		t.Fatal(p.err)
 	}
-	return filepath.Join(binaries.dir, name)
+	return filepath.Join(p.dir, name)
 }
 
 // eventually asks again until ask finds nothing wrong, and fails the test with what is wrong when the time is up.

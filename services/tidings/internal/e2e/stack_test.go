@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,6 +43,7 @@ type stack struct {
 	users, directory, audit, mailer *service
 	dir                             string
 	server                          string // the Postgres database that holds a schema of each service; "" for files in dir
+	programs                        *programs
 	ledger                          ledger
 	cut                             bool // the server is gone
 	turn                            atomic.Int64
@@ -72,7 +74,7 @@ func (s *stack) startAll(t *testing.T) {
 // emptyStack starts none.
 func emptyStack(t *testing.T, w wire) *stack {
 	t.Helper()
-	s := &stack{wire: w, dir: t.TempDir()}
+	s := &stack{wire: w, dir: t.TempDir(), programs: binaries}
 	if w.postgres {
 		s.server = newDatabase(t)
 	}
@@ -121,9 +123,15 @@ func (s *service) start(t *testing.T) {
 // launch starts the process, and waits for nothing.
 func (s *service) launch(t *testing.T) {
 	t.Helper()
-	s.process = start(t, binary(t, s.name), s.stack.environment(), append([]string{
+	s.launchWith(t, nil)
+}
+
+// launchWith is launch with something more in the environment, and on the command line, this once.
+func (s *service) launchWith(t *testing.T, env []string, more ...string) {
+	t.Helper()
+	s.process = start(t, s.stack.programs.path(t, s.name), append(s.stack.environment(), env...), slices.Concat([]string{
 		"--bus=" + s.stack.url, "--topic=" + s.topic, "--db=" + s.db, "--listen=" + s.listen, "--log-format=json",
-	}, s.more...)...)
+	}, s.more, more)...)
 	s.live.Store(s.process)
 }
 
