@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -103,8 +105,10 @@ func (m *mortal) die(t *testing.T, deaths []death) {
 	m.arm(t, deaths)
 	stop := make(chan struct{})
 	var writers, watchers sync.WaitGroup
-	for range 4 {
-		writers.Go(func() { m.keepWriting(t, stop) })
+	if !slices.ContainsFunc(deaths, func(d death) bool { return d.silent }) {
+		for range 4 {
+			writers.Go(func() { m.keepWriting(t, stop) })
+		}
 	}
 	for _, d := range deaths {
 		watchers.Go(func() { m.outlive(t, d) })
@@ -175,6 +179,29 @@ func diedAt(p *process, point string) error {
 		return fmt.Errorf("it was killed, and not at %s", point)
 	}
 	return nil
+}
+
+// Programs as everybody has them know nothing of points.
+func TestAProgramWithoutTheTagCannotBeToldToDie(t *testing.T) {
+	t.Parallel()
+	p := start(t, binary(t, "audit"), []string{"TIDINGS_CRASH=inbox.D99"}, "--help")
+	if code := p.wait(t, startTime); code != 0 {
+		t.Errorf("exit %d: %s", code, tail(p.out.String()))
+	}
+	for _, known := range []struct {
+		path string
+		want bool
+	}{{binary(t, "audit"), false}, {mortals.path(t, "audit"), true}} {
+		code, err := os.ReadFile(known.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"TIDINGS_CRASH", "inbox.D10a"} {
+			if bytes.Contains(code, []byte(text)) != known.want {
+				t.Errorf("%q stands in %s: %v, want %v", text, known.path, !known.want, known.want)
+			}
+		}
+	}
 }
 
 // A program that was to die at a point that isn't there would live, and its test would pass.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -161,9 +162,11 @@ func (m *mortal) waitAndDie(t *testing.T) {
 	for _, d := range heldBack() {
 		m.doomed(d).launchWith(t, []string{"TIDINGS_CRASH=" + d.at}, d.more...)
 	}
+	var watchers sync.WaitGroup // both at once: what waits does so for a minute
 	for _, d := range heldBack() {
-		m.outlive(t, d)
+		watchers.Go(func() { m.outlive(t, d) })
 	}
+	watchers.Wait()
 	m.have(t, waiting, 1, 1)
 	publish(updated(t, id, email), nil)
 	for _, change := range []func(*fact){

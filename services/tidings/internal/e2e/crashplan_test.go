@@ -14,6 +14,7 @@ import (
 type death struct {
 	service, at string
 	more        []string // told to it beside
+	silent      bool     // nobody writes meanwhile
 }
 
 // point is the row of the table.
@@ -33,7 +34,9 @@ type walk struct {
 }
 
 // purging makes an owner purge at once what it has sent.
-func purging(at string) death { return death{"users", at, []string{"--outbox-keep=1ns"}} }
+func purging(at string) death {
+	return death{service: "users", at: at, more: []string{"--outbox-keep=1ns"}}
+}
 
 // line is deaths of the owner and the readers; "" is none.
 func line(users, directory, audit, mailer string) (deaths []death) {
@@ -53,27 +56,27 @@ func walks() []walk {
 	return []walk{
 		{name: "kafka 1", fresh: true, lines: [][]death{
 			line("outbox.1a:3", "inbox.D0a", "inbox.D0b", "inbox.R1a:2"),
-			line("outbox.3b:2", "inbox.D2:2", "inbox.D3:2", "inbox.R2:2"),
-			line("outbox.6a:9", "inbox.D7a:2", "inbox.D7b:2", "inbox.D5:2"),
-			append(line("", "inbox.D9:2", "inbox.D10a", "inbox.R3b:2"), purging("outbox.8a")),
+			line("outbox.3b:2", "inbox.D2:2", "inbox.D3:2", ""),
+			line("outbox.6a:9", "", "inbox.D7b:2", "inbox.D5:2"),
+			append(line("", "inbox.D9:2", "", "inbox.R2:2"), purging("outbox.8a")),
 		}},
 		{name: "kafka 2", lines: [][]death{
-			line("outbox.1b:5", "inbox.D1:2", "inbox.D4:2", "inbox.R1b:2"),
-			line("outbox.2b:3", "inbox.D4:2", "inbox.D8b:2", "inbox.R3a:2"),
-			line("outbox.5a:9", "inbox.D8a:2", "inbox.D1:2", "inbox.D8b:2"),
-			line("outbox.7a:2", "inbox.D10b", "inbox.D2:2", "inbox.D7b:2"),
+			line("outbox.1b:5", "inbox.D1:2", "", "inbox.R1b:2"),
+			line("outbox.2b:3", "", "inbox.D8b:2", "inbox.R3a:2"),
+			line("outbox.5a:9", "inbox.D8a:2", "inbox.D4:2", ""),
+			line("outbox.7a:2", "inbox.D10b", "", "inbox.D8b:2"),
 		}},
 		{name: "kafka 3", lines: [][]death{
-			line("outbox.2a:6", "inbox.D3:2", "inbox.D10b", "inbox.R3b:2"),
-			line("outbox.3a", "inbox.D7b:2", "inbox.D7a:2", "inbox.R2"),
-			line("outbox.6b:2", "inbox.D8b:2", "inbox.D9:2", "inbox.D4"),
-			append(line("", "inbox.D10a", "inbox.D8a:2", "inbox.R1b"), purging("outbox.8b")),
-			line("outbox.7b:2", "inbox.D0a", "inbox.D0b", "inbox.R3a"),
+			line("outbox.2a:6", "", "inbox.D10a", "inbox.R3b:2"),
+			line("outbox.3a", "inbox.D7b:2", "inbox.D7a:2", ""),
+			line("outbox.6b:2", "inbox.D4:2", "", "inbox.D8a:2"),
+			append(line("", "", "inbox.D8a:2", "inbox.R2"), purging("outbox.8b")),
+			line("outbox.7b:2", "inbox.D8b:2", "", ""),
 		}},
 		{name: "redis", redis: true, lines: [][]death{
 			line("outbox.4a:2", "", "", ""),
 			line("outbox.4b:2", "", "", ""),
-			line("outbox.9a", "", "", ""),
+			{{service: "users", at: "outbox.9a", silent: true}}, // heartbeats are for when there is nothing to send
 			line("", "inbox.D7c:2", "", ""),
 		}},
 		{name: "kafka real", real: true, lines: [][]death{

@@ -41,13 +41,17 @@ func atOnce() {
 // programs are built once for all tests of a run.
 type programs struct {
 	tags string
+	all  []string
 	once sync.Once
 	dir  string
 	err  error
 }
 
 // binaries are the programs as everybody has them, mortals those that die where a test wants it.
-var binaries, mortals = &programs{}, &programs{tags: "tidings_crash"}
+var (
+	binaries = &programs{all: []string{"./services/tidings", "./services/users", "./services/directory", "./services/audit", "./services/mailer"}}
+	mortals  = &programs{tags: "tidings_crash", all: binaries.all[1:]}
+)
 
 // root is the repository, as seen from this package's folder, where tests run.
 const root = "../../../.."
@@ -65,8 +69,8 @@ func (p *programs) path(t *testing.T, name string) string {
 		if p.dir, p.err = os.MkdirTemp("", "tidings-e2e-"); p.err != nil {
 			return
 		}
-		cmd := exec.Command("go", "build", "-tags", p.tags, "-o", p.dir+string(filepath.Separator),
-			"./services/tidings", "./services/users", "./services/directory", "./services/audit", "./services/mailer")
+		// Without tables for debuggers, which would take half of the time.
+		cmd := exec.Command("go", append([]string{"build", "-ldflags=-w", "-tags", p.tags, "-o", p.dir + string(filepath.Separator)}, p.all...)...)
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			p.err = fmt.Errorf("go build: %w\n%s", err, out)
