@@ -115,7 +115,6 @@ func (a *attempt) deliver(ctx context.Context, d bus.Delivery) error {
 	if err := a.sift(ctx); err != nil {
 		return fmt.Errorf("marks: %w", err)
 	}
-	crashpoint.Pass("inbox.D3")
 	a.line()
 	return a.finish(ctx)
 }
@@ -225,10 +224,11 @@ func (a *attempt) finish(ctx context.Context) error {
 	if err := a.readLines(ctx); err != nil {
 		return fmt.Errorf("parked events: %w", err)
 	}
+	crashpoint.Pass("inbox.D3")
 	if err := a.apply(ctx); err != nil {
 		return err
 	}
-	crashpoint.Pass("inbox.D4")
+	crashpoint.Pass("inbox.D4a")
 	if err := a.settle(ctx); err != nil {
 		return fmt.Errorf("parked events: %w", err)
 	}

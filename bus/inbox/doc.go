@@ -59,8 +59,9 @@
 //	                           without a log: how far each numbering was followed; nothing is left out by it
 //	D3  marks are read         and duplicates discarded, of this delivery and of any before; then which of the keys
 //	                           have something parked
-//	D4  effects                the handlers of On and Batch. After an error all is rolled back and begun again at D1, and
-//	                           this time each part that is tried has a savepoint
+//	D4a effects                the handlers of On and Batch. After an error all is rolled back and begun again at D1, and
+//	                           this time each part that is tried has a savepoint, until what is at fault is found
+//	D4b it is parked           with what waits behind it; its mark moves on like any other's
 //	D5  reactions are queued   with the mark, and so once
 //	D6  later events wait      a history's, with their bytes and position
 //	D7a marks                  they go forward only
@@ -80,24 +81,25 @@
 //	R3a "sent"                 out of the queue, with what Track stores; a crash before COMMIT: as at R2
 //	R3b … committed            a crash after it changes nothing
 //
-// Each row is a crash point of bus/internal/crashpoint: a test kills a reader right after it, and looks at what is said
-// here.
+// What is parked is tried again, each key by itself. Rows that are due are looked up in the table at least once a second:
+// what another process has changed is found so. Rows only behind others of their key are not among them. A try is one
+// transaction; a crash up to P3a leaves the row as it was, due as it was, and the try is not counted:
 //
-// What is parked is tried again, each key by itself. P2 to P6 are one transaction; a crash before P6 leaves the row as it
-// was, due as it was, and the try is not counted.
+//	P1  the key is locked      by its mark, or by the row where it has no version. One that another has is left to it for a
+//	                           tenth of a second (SKIP LOCKED). The row is read again: another replica may have tried it
+//	                           meanwhile. Of a projection, one whose mark has moved on goes away, and nothing else is done
+//	P2  the handlers           in a savepoint, like those of D4a: of the event and, if it succeeds, of those behind it, in
+//	                           order, as far as they succeed, MaxBatch at most. A fault of the store ends the transaction
+//	                           here, and the row is left alone for 5 s
+//	P3a what became of them    who succeeded is removed, and its reactions are queued. The first that didn't has one attempt
+//	                           more, another time and the new error, or is dead; it is the one in front now, and the rest
+//	                           waits behind it. COMMIT is about to be sent
+//	P3b COMMIT                 a crash after it changes nothing
 //
-//	P1 due rows are looked up  in the table, at least once a second: what another process has changed is found so. Rows
-//	                           only behind others of their key are not among them
-//	P2 the key is locked       by its mark, or by the row where it has no version. One that another has is left to it for a
-//	                           tenth of a second. The row is read again: another replica may have tried it meanwhile. Of
-//	                           a projection, one whose mark has moved on goes away, and nothing else is done
-//	P3 the handlers            in a savepoint, like those of D4 and D5. A fault of the store ends the transaction here, and
-//	                           the row is left alone for 5 s
-//	P4 the row                 is removed; or has one attempt more, another time and the new error, or is dead
-//	P5 those behind it         follow, in order, as far as they succeed, MaxBatch at most; the first that doesn't is
-//	                           the one in front now, and the rest waits behind that
-//	P6 COMMIT                  a crash after it changes nothing
-//	P7 who waits is woken      Await, and those who perform reactions: both look by themselves, too
+// Then those are woken who wait: Await, and those who perform reactions. Both look by themselves, too.
+//
+// Each row of these tables is a crash point of bus/internal/crashpoint: a test kills a reader right after it, and looks at
+// what is said here.
 //
 // # A bus without a log
 //
@@ -130,11 +132,12 @@
 //
 // Replicas on one Postgres take in what they are given side by side. D2 and D3 lock the rows that they read: positions,
 // numberings, what waits, marks, the fronts of what is parked, in this order, and each in the order of its key, so that
-// nobody waits in a circle. A retry locks one key, in the same order. Who comes second waits
-// before its handlers are called, and goes on from what the first has left. A key that has no mark has no row to be
-// locked: there it is found out at D7, and taken back and done again without a word. So a handler may meet rows of a
-// replica that is about to be outrun only for a key's first event, on a bus that has neither positions nor numbers. The
-// locks of rows that handlers take are theirs to put in order; a deadlock among them costs a second and a retry.
+// nobody waits in a circle. A retry locks one key, in the same order, and waits for nobody. Who
+// comes second waits before its handlers are called, and goes on from what the first has left. A key that has no mark
+// has no row to be locked: there it is found out at D7a, and taken back and done again without a word. So a handler may
+// meet rows of a replica that is about to be outrun only for a key's first event, on a bus that has neither positions
+// nor numbers. The locks of rows that handlers take are theirs to put in order; a deadlock among them costs a second
+// and a retry.
 //
 // A commit whose answer is lost with the connection is a fault of the store: the delivery comes again, and what was
 // stored is left out. A reaction whose "sending" was stored so is performed once its lease has run out.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 // States of a parked row.
@@ -131,7 +132,13 @@ func (a *attempt) keysToDo() []mark {
 }
 
 // storeParked writes the new rows. A record that is read again, and is parked already, stays as it is.
-func (a *attempt) storeParked(ctx context.Context) error { return a.storeRows(ctx, a.tx, a.parked) }
+func (a *attempt) storeParked(ctx context.Context) error {
+	if err := a.storeRows(ctx, a.tx, a.parked); err != nil {
+		return err
+	}
+	crashpoint.Pass("inbox.D4b")
+	return nil
+}
 
 func (in *Inbox) storeRows(ctx context.Context, tx Tx, rows []parkedRow) error {
 	args := make([]any, 0, parkedColumns*len(rows))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
 )
 
 const (
@@ -80,6 +81,7 @@ func (r *retrier) one(ctx context.Context, row dueRow) {
 	})
 	switch {
 	case err == nil && !busy:
+		crashpoint.Pass("inbox.P3b")
 		r.committed(ctx, a)
 	case err == nil:
 		r.resting[row.id] = r.cfg.Now().Add(restBusy)
@@ -131,6 +133,7 @@ func (a *attempt) retry(ctx context.Context, d dueRow) (busy bool, err error) {
 			return false, err
 		}
 	}
+	crashpoint.Pass("inbox.P1")
 	return false, a.retryLine(ctx, k, head)
 }
 
@@ -216,12 +219,14 @@ func (a *attempt) retryLine(ctx context.Context, k lineKey, head *parkedRow) err
 	if err != nil {
 		return err
 	}
+	crashpoint.Pass("inbox.P2")
 	if err := a.settleRows(ctx, k, rows); err != nil {
 		return fmt.Errorf("parked events: %w", err)
 	}
 	if err := a.storeReactions(ctx); err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
+	crashpoint.Pass("inbox.P3a")
 	return a.storeCounts(ctx)
 }
 

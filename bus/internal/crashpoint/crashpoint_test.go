@@ -17,7 +17,7 @@ import (
 const bus = "../.."
 
 // row is how a row of a table begins in the text of a package's documentation.
-var row = regexp.MustCompile(`(?m)^\t((?:D|R)?\d+[a-z]?)[ \t]`)
+var row = regexp.MustCompile(`(?m)^\t([DPR]?\d+[a-z]?)[ \t]`)
 
 // rows returns the points that a package's documentation lists, in its order.
 func rows(t *testing.T, pkg string) []string {

@@ -15,9 +15,10 @@ func All() []string {
 	return []string{
 		"outbox.1a", "outbox.1b", "outbox.2a", "outbox.2b", "outbox.3a", "outbox.3b", "outbox.4a", "outbox.4b",
 		"outbox.5a", "outbox.6a", "outbox.6b", "outbox.7a", "outbox.7b", "outbox.8a", "outbox.8b", "outbox.9a",
-		"inbox.D0a", "inbox.D0b", "inbox.D1", "inbox.D2", "inbox.D3", "inbox.D4", "inbox.D5", "inbox.D6",
+		"inbox.D0a", "inbox.D0b", "inbox.D1", "inbox.D2", "inbox.D3", "inbox.D4a", "inbox.D4b", "inbox.D5", "inbox.D6",
 		"inbox.D7a", "inbox.D7b", "inbox.D7c", "inbox.D8a", "inbox.D8b", "inbox.D9", "inbox.D10a", "inbox.D10b",
 		"inbox.R1a", "inbox.R1b", "inbox.R2", "inbox.R3a", "inbox.R3b",
+		"inbox.P1", "inbox.P2", "inbox.P3a", "inbox.P3b",
 	}
 }
 

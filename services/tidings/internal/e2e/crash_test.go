@@ -41,6 +41,10 @@ func TestNothingIsLostOrDoneTwiceAtAnyCrashPoint(t *testing.T) {
 		t.Parallel()
 		newMortal(t, kafka.wire()).waitAndDie(t)
 	})
+	t.Run("what is parked", func(t *testing.T) {
+		t.Parallel()
+		newMortal(t, kafka.wire()).parkAndDie(t)
+	})
 }
 
 // missTheDeadSoon lets the broker give away after two seconds what a member had that was killed, and not after six.
@@ -152,7 +156,19 @@ const deathTime = 60 * time.Second
 // outlive waits until a service has died as it was to, and starts it again to live.
 func (m *mortal) outlive(t *testing.T, d death) {
 	t.Helper()
+	m.dies(t, d)
 	one := m.doomed(d)
+	if one == m.mailer {
+		m.notice(t)
+	}
+	one.start(t)
+}
+
+// dies waits until a service has died as it was to.
+func (m *mortal) dies(t *testing.T, d death) {
+	t.Helper()
+	one := m.doomed(d)
+	one.killed = true
 	select {
 	case <-one.process.exited:
 		if err := diedAt(one.process, d.point()); err != nil {
@@ -162,11 +178,6 @@ func (m *mortal) outlive(t *testing.T, d death) {
 		t.Errorf("%s has not come to %s within %v", d.service, d.at, deathTime)
 		one.process.kill()
 	}
-	one.killed = true
-	if one == m.mailer {
-		m.notice(t)
-	}
-	one.start(t)
 }
 
 // diedAt returns an error unless the process has killed itself at a point.

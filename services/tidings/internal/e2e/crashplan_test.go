@@ -63,13 +63,13 @@ func walks() []walk {
 		{name: "kafka 2", lines: [][]death{
 			line("outbox.1b:5", "inbox.D1:2", "", "inbox.R1b:2"),
 			line("outbox.2b:3", "", "inbox.D8b:2", "inbox.R3a:2"),
-			line("outbox.5a:9", "inbox.D8a:2", "inbox.D4:2", ""),
+			line("outbox.5a:9", "inbox.D8a:2", "inbox.D4a:2", ""),
 			line("outbox.7a:2", "inbox.D10b", "", "inbox.D8b:2"),
 		}},
 		{name: "kafka 3", lines: [][]death{
 			line("outbox.2a:6", "", "inbox.D10a", "inbox.R3b:2"),
 			line("outbox.3a", "inbox.D7b:2", "inbox.D7a:2", ""),
-			line("outbox.6b:2", "inbox.D4:2", "", "inbox.D8a:2"),
+			line("outbox.6b:2", "inbox.D4a:2", "", "inbox.D8a:2"),
 			append(line("", "", "inbox.D8a:2", "inbox.R2"), purging("outbox.8b")),
 			line("outbox.7b:2", "inbox.D8b:2", "", ""),
 		}},
@@ -86,7 +86,7 @@ func walks() []walk {
 		{name: "postgres", postgres: true, lines: [][]death{
 			line("outbox.1b:5", "inbox.D8a:2", "inbox.D7b:2", "inbox.R1a:2"),
 			line("outbox.2a:6", "inbox.D2:2", "inbox.D8b:2", "inbox.R1b:2"),
-			line("outbox.7a:2", "inbox.D0a", "inbox.D4:2", "inbox.R3a:2"),
+			line("outbox.7a:2", "inbox.D0a", "inbox.D4a:2", "inbox.R3a:2"),
 		}},
 	}
 }
@@ -95,7 +95,7 @@ func walks() []walk {
 func heldBack() []death { return line("", "", "inbox.D6", "inbox.D6") }
 
 // tableRow is how a row of a table begins in the text of a package's documentation.
-var tableRow = regexp.MustCompile(`(?m)^\t((?:D|R)?\d+[a-z]?)[ \t]`)
+var tableRow = regexp.MustCompile(`(?m)^\t([DPR]?\d+[a-z]?)[ \t]`)
 
 // table is the points that a package of the library lists in its documentation.
 func table(t *testing.T, pkg string) []string {
@@ -117,7 +117,8 @@ func table(t *testing.T, pkg string) []string {
 // What is planned here is what happens: a death that doesn't come fails its test. Walks on servers that not everybody has
 // don't count.
 func TestEveryRowOfTheTablesIsADeathInSomeWalk(t *testing.T) {
-	planned := heldBack()
+	parks, tries := parkedDeaths()
+	planned := slices.Concat(heldBack(), []death{parks}, tries)
 	for _, w := range walks() {
 		if !w.real && !w.postgres {
 			planned = append(planned, slices.Concat(w.lines...)...)
