@@ -21,8 +21,12 @@ func TestNothingIsLostOrDoneTwiceAtAnyCrashPoint(t *testing.T) {
 	t.Parallel()
 	kafka, redis := startEmbedded(t, kinds[0]), startEmbedded(t, redisKind())
 	missTheDeadSoon(t, kafka)
-	for _, w := range walks() {
+	for _, w := range append(walks(), inARow(walks())) {
 		t.Run(w.name, func(t *testing.T) {
+			if w.long && !thorough() {
+				t.Skipf("neither CI=true nor %s is set: each of its points is in %q, with less load and one look at the end",
+					kinds[0].variable, inARow(nil).name)
+			}
 			on := kafka.wire()
 			switch {
 			case w.redis:
@@ -74,14 +78,17 @@ type mortal struct {
 	office *postOffice
 	people people
 
-	cut   map[string]int  // by user: how often a mailer died while their mail was "sending"; of the last deaths
-	twice map[string]bool // who was therefore mailed twice
+	// Of the deaths since the last check: by user, how often their mail was begun until a mailer died with it "sending",
+	// and what those mailers printed.
+	cut     map[string]int
+	printed strings.Builder
+	had     map[string]int // by user: how many mails they had at the last check
 }
 
 // newMortal starts nothing.
 func newMortal(t *testing.T, w wire) *mortal {
 	t.Helper()
-	m := &mortal{stack: emptyStack(t, w), office: openPostOffice(t), cut: map[string]int{}, twice: map[string]bool{}}
+	m := &mortal{stack: emptyStack(t, w), office: openPostOffice(t), cut: map[string]int{}, had: map[string]int{}}
 	m.programs = mortals
 	// A lease lasts twice as long as a mail may take.
 	m.mailer.more = []string{"--smtp=smtp://" + m.office.addr + "?timeout=2s"}
@@ -98,24 +105,30 @@ func (m *mortal) walk(t *testing.T, w walk) {
 	}
 }
 
-// die has services die while users are written, starts each again, and checks everything once all is quiet.
+// die has services die while users are written, starts each again, and checks everything once all is quiet. A service of
+// several deaths dies them in their order.
 func (m *mortal) die(t *testing.T, deaths []death) {
 	t.Helper()
+	lives := map[string][]death{}
+	for _, d := range deaths {
+		lives[d.service] = append(lives[d.service], d)
+	}
 	defer func() {
 		if t.Failed() {
 			t.Logf("these were to die last: %v", deaths)
 		}
 	}()
-	m.arm(t, deaths)
+	m.arm(t, lives)
 	stop := make(chan struct{})
 	var writers, watchers sync.WaitGroup
 	if !slices.ContainsFunc(deaths, func(d death) bool { return d.silent }) {
-		for range 4 {
-			writers.Go(func() { m.keepWriting(t, stop) })
+		many, pause := load()
+		for range many {
+			writers.Go(func() { m.keepWriting(t, pause, stop) })
 		}
 	}
-	for _, d := range deaths {
-		watchers.Go(func() { m.outlive(t, d) })
+	for _, ofOne := range lives {
+		watchers.Go(func() { m.outlive(t, ofOne...) })
 	}
 	watchers.Wait()
 	close(stop)
@@ -127,22 +140,28 @@ func (m *mortal) die(t *testing.T, deaths []death) {
 }
 
 // arm starts those who are to die so that they will, and those who don't run at all.
-func (m *mortal) arm(t *testing.T, deaths []death) {
+func (m *mortal) arm(t *testing.T, lives map[string][]death) {
 	t.Helper()
-	for _, d := range deaths { // readers first: where the bus keeps nothing, the owner has to be there while they stop
-		if one := m.doomed(d); one.process != nil {
+	for _, one := range append(m.readers(), m.users) { // where the bus keeps nothing, the owner has to be there while they stop
+		if len(lives[one.name]) > 0 && one.process != nil {
 			one.stop(t)
 			one.doubt()
 		}
 	}
-	for _, d := range deaths {
-		m.doomed(d).launchWith(t, []string{"TIDINGS_CRASH=" + d.at}, d.more...)
+	for _, ofOne := range lives {
+		m.launchToDie(t, ofOne[0])
 	}
 	for _, one := range m.all() {
 		if one.process == nil {
 			one.start(t)
 		}
 	}
+}
+
+// launchToDie starts a service that will kill itself.
+func (m *mortal) launchToDie(t *testing.T, d death) {
+	t.Helper()
+	m.doomed(d).launchWith(t, []string{"TIDINGS_CRASH=" + d.at}, d.more...)
 }
 
 func (m *mortal) doomed(d death) *service {
@@ -153,13 +172,21 @@ func (m *mortal) doomed(d death) *service {
 // deathTime is how long a service may take to come to its point, on a machine that is busy with other tests.
 const deathTime = 60 * time.Second
 
-// outlive waits until a service has died as it was to, and starts it again to live.
-func (m *mortal) outlive(t *testing.T, d death) {
+// outlive waits until a service has died as it was to, and starts it again, for its next death or to live.
+func (m *mortal) outlive(t *testing.T, deaths ...death) {
 	t.Helper()
-	m.dies(t, d)
-	one := m.doomed(d)
-	if one == m.mailer {
-		m.notice(t)
+	one := m.doomed(deaths[0])
+	for i, d := range deaths {
+		if i > 0 {
+			m.launchToDie(t, d)
+		}
+		m.dies(t, d)
+		if one == m.mailer {
+			m.notice(t)
+		}
+		if t.Failed() {
+			return // a service that is dead, or was to be, has no other death to die
+		}
 	}
 	one.start(t)
 }

@@ -27,7 +27,7 @@ func (m *mortal) parkAndDie(t *testing.T) {
 	m.rename(t, id, "Renamed")
 	m.published(t)
 	parks, tries := parkedDeaths()
-	m.audit.launchWith(t, []string{"TIDINGS_CRASH=" + parks.at})
+	m.launchToDie(t, parks)
 	m.outlive(t, parks)
 	m.parked(t, 1, 0)
 	m.rename(t, id, "Renamed again")
@@ -36,7 +36,7 @@ func (m *mortal) parkAndDie(t *testing.T) {
 
 	m.onFile(t, `DROP TRIGGER refuse`)
 	for _, d := range tries {
-		m.audit.launchWith(t, []string{"TIDINGS_CRASH=" + d.at})
+		m.launchToDie(t, d)
 		m.dies(t, d)
 	}
 	m.audit.start(t)

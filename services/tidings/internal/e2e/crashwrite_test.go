@@ -12,10 +12,18 @@ import (
 // people are numbers for those who are made up, each given out once.
 type people struct{ last atomic.Int64 }
 
+// load is how many write at a time, and how long each waits before it makes the next user.
+func load() (writers int, pause time.Duration) {
+	if thorough() {
+		return 4, 25 * time.Millisecond
+	}
+	return 2, 100 * time.Millisecond
+}
+
 // keepWriting makes users, renames them, and removes some, until stop is closed. What it was not answered it asks again,
 // so that it knows what the owner must have.
-func (m *mortal) keepWriting(t *testing.T, stop <-chan struct{}) {
-	tick := time.NewTicker(25 * time.Millisecond)
+func (m *mortal) keepWriting(t *testing.T, pause time.Duration, stop <-chan struct{}) {
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for {
 		select {
