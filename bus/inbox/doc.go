@@ -132,7 +132,7 @@
 //
 // Replicas on one Postgres take in what they are given side by side. D2 and D3 lock the rows that they read: positions,
 // numberings, what waits, marks, the fronts of what is parked, in this order, and each in the order of its key, so that
-// nobody waits in a circle. A retry locks one key, in the same order, and waits for nobody. Who
+// nobody waits in a circle. A retry locks one key, in the same order. Who
 // comes second waits before its handlers are called, and goes on from what the first has left. A key that has no mark
 // has no row to be locked: there it is found out at D7a, and taken back and done again without a word. So a handler may
 // meet rows of a replica that is about to be outrun only for a key's first event, on a bus that has neither positions
