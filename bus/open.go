@@ -74,6 +74,9 @@ func Open(ctx context.Context, rawURL string, opts ...Option) (Bus, error) {
 				cmp.Or(o.backends[i].Password, "pass it by environment or file"))
 		}
 	}
+	if strayUser(u) {
+		return nil, fmt.Errorf("bus: %s: there is an @ where no user can stand; pass a URL such as %s", redacted(u), examples(o.backends))
+	}
 	b, err := o.backends[i].Open(ctx, u, o.log)
 	if err != nil {
 		return nil, fmt.Errorf("bus: %s: %w", redacted(u), err)
@@ -84,7 +87,7 @@ func Open(ctx context.Context, rawURL string, opts ...Option) (Bus, error) {
 // unreadable says why there is no URL to be had. [url.Error] repeats the whole URL, and the error within it a part:
 // where there may be a password, neither is shown.
 func unreadable(rawURL string, err error, backends []Backend) error {
-	if strings.ContainsAny(rawURL, "@?") {
+	if strings.ContainsAny(rawURL, "@?") || strings.Contains(rawURL, "%40") {
 		return fmt.Errorf("bus: the URL can't be read (and isn't shown, for it may hold a password); pass one such as %s", examples(backends))
 	}
 	return fmt.Errorf("bus: %q can't be read: %w; pass one such as %s", rawURL, errors.Unwrap(err), examples(backends))
@@ -111,8 +114,16 @@ func examples(backends []Backend) string {
 	return strings.Join(known, " or ")
 }
 
-// redacted is u without what could be a secret: the password, and parameters that are named like one.
+// strayUser reports whether user and password may stand where they are no user and password, as in "kafka:me:secret@host",
+// which lacks its slashes. No address of a backend has an @ there.
+func strayUser(u *url.URL) bool { return strings.Contains(u.Opaque+u.Path+u.Fragment, "@") }
+
+// redacted is u without what could be a secret: the password, what stands before a stray @, and parameters that are
+// named like one.
 func redacted(u *url.URL) string {
+	if strayUser(u) {
+		return fmt.Sprintf("%s:xxxxx (it may hold a password)", u.Scheme)
+	}
 	shown := *u
 	pairs := strings.Split(u.RawQuery, "&")
 	for i, pair := range pairs {

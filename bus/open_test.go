@@ -62,6 +62,8 @@ func TestOpenErrors(t *testing.T) {
 		{"", `bus: "" is not an address; pass one such as kafka://host:port or kafka+ssl://host:port or redis://host:port`},
 		{"127.0.0.1:9092", `bus: "127.0.0.1:9092" can't be read: first path segment in URL cannot contain colon; pass one such as kafka://host:port or kafka+ssl://host:port or redis://host:port`},
 		{"kafka://u:secret@h", `bus: kafka://u:xxxxx@h: a password doesn't belong in the URL; set FAKE_PASSWORD`},
+		{"kafka:u:secret@h", `bus: kafka:xxxxx (it may hold a password): there is an @ where no user can stand; pass a URL such as kafka://host:port or kafka+ssl://host:port or redis://host:port`},
+		{"/u:secret@h", `bus: ":xxxxx (it may hold a password)" is not an address; pass one such as kafka://host:port or kafka+ssl://host:port or redis://host:port`},
 	} {
 		b, err := bus.Open(t.Context(), tt.url, fakeKafka(&fakeBus{}), fakeRedis(&fakeBus{}))
 		if err == nil || err.Error() != tt.want {

@@ -282,12 +282,21 @@ func FuzzDecode(f *testing.F) {
 		}
 		for _, mode := range []string{modeStructured, modeBinary} {
 			again := decoded(sent(newEncoder("topic", mode), got))
-			if again.Err != nil && got.Validate() != nil {
-				continue // an envelope may hold what headers may not, and Publish refuses both
+			if got.Validate() != nil && (again.Err != nil || mode == modeBinary && hasCapitals(got.Ext)) {
+				continue // an envelope may hold what headers may not, or in one case only, and Publish refuses both
 			}
 			if diff := cmp.Diff(got, again, equateEmpty, cmpopts.EquateErrors()); diff != "" {
 				t.Fatalf("%s: read (-), and read again (+):\n%s", mode, diff)
 			}
 		}
 	})
+}
+
+func hasCapitals(ext map[string]string) bool {
+	for name := range ext {
+		if lower(name) != name {
+			return true
+		}
+	}
+	return false
 }

@@ -125,7 +125,7 @@ func (p *paramReader) broker(addr string) string {
 	if err != nil {
 		host, port = strings.Trim(addr, "[]"), "9092"
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" || strings.ContainsAny(host, "[]") {
 		p.Fault("broker %q is not host:port", addr)
 	}
 	return net.JoinHostPort(host, port)

@@ -25,6 +25,7 @@ func TestAWrongAddressNamesItsFaultAndTheMend(t *testing.T) {
 		"kafka://h#x":                          `the fragment "#x" means nothing here`,
 		"kafka://me@h":                         `a user doesn't belong in the address; pass sasl.username`,
 		"kafka://h,:9092":                      `broker ":9092" is not host:port`,
+		"kafka://h]g":                          `broker "h]g" is not host:port`,
 		"kafka://h:0":                          `broker "h:0" is not host:port`,
 		"kafka://h?partitions=0":               `parameter "partitions" is "0"; it must be a number from 1 to 10000`,
 		"kafka://h?partitions=many":            `it must be a number`,

@@ -85,7 +85,7 @@ func (p *paramReader) addr(u *url.URL) string {
 	case u.Fragment != "":
 		p.Fault("the fragment %q means nothing here", "#"+u.Fragment)
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strings.ContainsAny(host, "[]") {
 		p.Fault("server %q is not host:port", u.Host)
 	}
 	return net.JoinHostPort(host, port)

@@ -35,6 +35,7 @@ func TestAWrongAddressNamesItsFaultAndTheMend(t *testing.T) {
 		"redis://h/topic":                      `the path "/topic" is not the number of a database; topics are not part of the address`,
 		"redis://h/-1":                         `the path "/-1" is not the number of a database`,
 		"redis://h#x":                          `the fragment "#x" means nothing here`,
+		"redis://]h":                           `server "]h" is not host:port`,
 		"redis://h:0":                          `server "h:0" is not host:port`,
 		"redis://h:99999":                      `server "h:99999" is not host:port`,
 		"redis://h?client.name=":               `parameter "client.name" is empty`,
