@@ -119,7 +119,8 @@ func (a *attempt) deliver(ctx context.Context, d bus.Delivery) error {
 	return a.finish(ctx)
 }
 
-// take picks the events of the ranges that are taken. Records that are no events are parked. Pointers into events are kept
+// take picks the events of the ranges that are taken. Records that are no events are parked, and events of sources that
+// are not asked for are passed over. Pointers into events are kept
 // until the end of the attempt, and no longer: the bus uses the slice again.
 func (a *attempt) take(ctx context.Context, events []bus.Event) error {
 	a.items = make([]item, 0, len(events))
@@ -135,6 +136,10 @@ func (a *attempt) take(ctx context.Context, events []bus.Event) error {
 			return err
 		}
 		if p != nil && (!p.take || e.At.Offset < p.from) {
+			continue
+		}
+		if e.Err == nil && a.cfg.foreign(e.Source) {
+			a.counts.add(counterForeign, 1)
 			continue
 		}
 		if why := unfit(e); why != nil {

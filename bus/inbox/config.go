@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
@@ -41,6 +42,11 @@ type Config struct {
 	Group string
 	// Topics to read.
 	Topics []string
+	// Sources are those whose events are taken: "/users". Events of others are passed over, whatever their type, neither
+	// marked nor parked nor missed by their numbers, and counted in Status.Ignored: whoever else writes to the topics
+	// changes nothing here. Empty takes all. What was taken of a source that is named no more stays, and what is parked of
+	// it is still retried; what was passed over of one that is named later only a [Rewind] or a [Rebuild] brings back.
+	Sources []string
 	// DB is the service's own database, SQLite or Postgres, which holds effects, marks and positions together. It must
 	// allow two connections. On SQLite the inbox keeps one of them while it runs, and the DSN must ask for immediate
 	// transactions, WAL, and synchronous=FULL: without the last one, what was committed may vanish with the power. On
@@ -112,6 +118,9 @@ func (c *Config) check() error {
 	for i, t := range c.Topics {
 		fault(t == "", "Topics[%d] is empty", i)
 	}
+	for i, s := range c.Sources {
+		fault(s == "", "Sources[%d] is empty", i)
+	}
 	fault(c.DB == nil, "DB is nil")
 	fault(c.Gaps != Newest && c.Gaps != Every, "Gaps is %d; it must be Newest or Every", c.Gaps)
 	fault(c.Unknown != Ignore && c.Unknown != Park, "Unknown is %d; it must be Ignore or Park", c.Unknown)
@@ -122,6 +131,11 @@ func (c *Config) check() error {
 	fault(c.Workers < 0, "Workers is %d; it must be above 0, or 0 for %d", c.Workers, defaultWorkers)
 	fault(c.Timeout < 0, "Timeout is %v; it must be above 0, or 0 for %v", c.Timeout, defaultTimeout)
 	return errors.Join(faults...)
+}
+
+// foreign reports whether events of a source are none of this inbox's.
+func (c *Config) foreign(source string) bool {
+	return len(c.Sources) > 0 && !slices.Contains(c.Sources, source)
 }
 
 // withDefaults fills in what was left zero.

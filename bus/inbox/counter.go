@@ -13,6 +13,7 @@ const (
 	counterLost       = "lost"       // offsets that the log no longer held
 	counterResets     = "resets"     // partitions that were begun again
 	counterSkipped    = "skipped"    // reactions that were too old
+	counterForeign    = "foreign"    // events of sources that are not among Config.Sources
 )
 
 // counts is what one transaction adds to the counters: with its commit, so that a rollback counts nothing twice. There

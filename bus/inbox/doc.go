@@ -37,6 +37,7 @@
 //     and takes its place, with all attempts before it, if it fails.
 //   - A reaction waits in its queue, with the key's later ones behind it. A dead one is parked and blocks nothing; brought
 //     back, it takes its old place.
+//   - An event of a source that Config.Sources doesn't name is passed over and counted, whatever else is wrong with it.
 //   - A record that is no event, or has an attribute that no row can have for its key, is dead at once, by its record's
 //     key and position, and blocks nothing. One of a type that no route takes is parked where Config.Unknown says so,
 //     and blocks nothing.

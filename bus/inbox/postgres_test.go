@@ -62,6 +62,8 @@ func TestOnPostgres(t *testing.T) {
 		{"AProjectionAppliesTheNewestAndCountsTheGap", TestAProjectionAppliesTheNewestAndCountsTheGap},
 		{"EventsWithoutAVersionAreMarkedBySourceAndID", TestEventsWithoutAVersionAreMarkedBySourceAndID},
 		{"AnIgnoredTypeCountsAsDone", TestAnIgnoredTypeCountsAsDone},
+		{"EventsOfOtherSourcesArePassedOver", TestEventsOfOtherSourcesArePassedOver},
+		{"NumbersOfOtherSourcesAreNotFollowed", TestNumbersOfOtherSourcesAreNotFollowed},
 		{"UnknownTypesAreParkedWhereAsked", TestUnknownTypesAreParkedWhereAsked},
 		{"AVersionBeyondReasonIsParked", TestAVersionBeyondReasonIsParked},
 		{"ManyKeysInOneDelivery", TestManyKeysInOneDelivery},

@@ -94,7 +94,7 @@ func (a *attempt) learnSources(ctx context.Context, events []bus.Event) error {
 	last := ""
 	for i := range events {
 		e := &events[i]
-		if e.Source == last || unfit(e) != nil {
+		if e.Source == last || a.cfg.foreign(e.Source) || unfit(e) != nil {
 			continue
 		}
 		last = e.Source

@@ -25,7 +25,7 @@ type Status struct {
 	Streams []Stream // in order of topic and source, older numberings first
 
 	Duplicates int64 // events that were discarded because they had been done
-	Ignored    int64 // events of types that no route takes
+	Ignored    int64 // events of types that no route takes, or of sources that Config.Sources doesn't name
 	Missing    int64 // versions that never came: passed over by a projection, or in a history's holes
 	Lost       int64 // offsets that the log no longer held when the group came to them
 	Resets     int64 // how often a partition was begun again: its topic made anew, its log shortened or cut
@@ -123,7 +123,7 @@ func (in *Inbox) readStreams(ctx context.Context, s *Status) error {
 // readCounters reads what was counted on the way.
 func (in *Inbox) readCounters(ctx context.Context, s *Status) error {
 	places := map[string]*int64{
-		counterDuplicates: &s.Duplicates, counterMissing: &s.Missing, counterLost: &s.Lost,
+		counterForeign: &s.Ignored, counterDuplicates: &s.Duplicates, counterMissing: &s.Missing, counterLost: &s.Lost,
 		counterResets: &s.Resets, counterSkipped: &s.Skipped,
 	}
 	return query(ctx, in.cfg.DB, func(row scanner) error {
@@ -149,9 +149,10 @@ func (in *Inbox) readTables(ctx context.Context, s *Status) error {
 		(SELECT COUNT(*) FROM tidings_inbox_parked WHERE grp = $1 AND state = $2),
 		(SELECT COUNT(*) FROM tidings_inbox_parked WHERE grp = $1 AND state = $3),
 		(SELECT COUNT(*) FROM tidings_inbox_queue WHERE source IN (SELECT id FROM mine))`
-	var inHoles int64
+	var ignored, inHoles int64
 	err := in.cfg.DB.QueryRowContext(ctx, text, in.cfg.Group, stateDead, stateBehind).
-		Scan(&s.Ignored, &s.Waiting, &s.Holes, &inHoles, &s.Parked, &s.Dead, &s.Behind, &s.Queue)
+		Scan(&ignored, &s.Waiting, &s.Holes, &inHoles, &s.Parked, &s.Dead, &s.Behind, &s.Queue)
+	s.Ignored += ignored
 	s.Parked -= s.Behind
 	s.Missing += inHoles
 	return err

@@ -48,7 +48,7 @@ func (a *attempt) hear(ctx context.Context, d bus.Delivery) error {
 	}
 	for i := range d.Events {
 		e := &d.Events[i]
-		if e.Seq == 0 || e.SeqLog == "" || e.Err != nil || a.wild(e.Seq) || unfitNumbering(e.Source, e.SeqLog) {
+		if e.Seq == 0 || e.SeqLog == "" || e.Err != nil || a.cfg.foreign(e.Source) || a.wild(e.Seq) || unfitNumbering(e.Source, e.SeqLog) {
 			continue
 		}
 		s := a.streamFor(streamKey{e.At.Topic, e.Source, e.SeqLog}, len(d.Events))
@@ -56,7 +56,7 @@ func (a *attempt) hear(ctx context.Context, d bus.Delivery) error {
 	}
 	a.bySource = nil // of heartbeats nobody can say what they stand behind
 	for _, h := range d.Heartbeats {
-		if h.SeqLog == "" || a.wild(h.Seq) || unfitNumbering(h.Source, h.SeqLog) {
+		if h.SeqLog == "" || a.cfg.foreign(h.Source) || a.wild(h.Seq) || unfitNumbering(h.Source, h.SeqLog) {
 			continue
 		}
 		s := a.streamFor(streamKey{h.Topic, h.Source, h.SeqLog}, 0)

@@ -5,6 +5,8 @@
 //   - Nothing is passed over in silence. Where versions of a user are missing, the later ones wait for them, for
 //     --gap-wait; then the loss is a hole on record, which ListUserEvents shows in its place. An event that comes late
 //     for a hole is still taken.
+//   - The users service alone is believed: what others write to the topic is passed over, and counted, whoever it claims
+//     to be about.
 //   - Types that this release doesn't know are kept too, by their bytes: a later release can read them.
 //   - Bytes are stored as they came. JSON is made when somebody reads, so that a release that knows more shows more.
 //   - The events of a deleted user stay: deleting is not erasing.

@@ -14,7 +14,7 @@ import (
 	"github.com/tidings-dev/tidings/services/internal/times"
 )
 
-// usersSource is who numbers the versions of users.
+// usersSource is who numbers the versions of users. Nobody else's word stands in their histories.
 const usersSource = "/users"
 
 // maxPageBytes bounds the data on a page, so that an answer stays below the 4 MiB that clients take by default: an
@@ -34,7 +34,7 @@ type server struct {
 }
 
 // place is where an entry stands in a user's history. A hole stands at its first version, without source and id, and
-// so before an event of another source that has this version too.
+// so before an event that has this version too: one of another source, which an earlier release has taken.
 type place struct {
 	Version uint64 `json:"v"`
 	Source  string `json:"s,omitempty"`

@@ -59,7 +59,7 @@ func New(cfg Config, env lifecycle.Env) *lifecycle.Runner {
 func build(cfg Config, p *lifecycle.Parts) error {
 	st := store.New(p.DB)
 	in, err := inbox.New(inbox.Config{
-		Group: group, Topics: []string{cfg.Topic}, DB: p.DB.DB, Gaps: inbox.Every, GapWait: cfg.GapWait,
+		Group: group, Topics: []string{cfg.Topic}, Sources: []string{usersSource}, DB: p.DB.DB, Gaps: inbox.Every, GapWait: cfg.GapWait,
 		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,
 	}, inbox.Any(record(st)))
 	if err != nil {

@@ -10,6 +10,8 @@
 //     events it missed it counts exactly.
 //   - It is behind the owner, by milliseconds when all is well. GetPerson with min_version waits for what its caller
 //     has written; the other reads answer with what is there.
+//   - The users service alone is believed: an event of another source, though it have a user's type and id, is passed
+//     over and counted.
 //   - It insists on nothing across users. The event that frees an address and the one that takes it travel on
 //     different partitions: for a while two people may hold it, and LookupByEmail gives both, the newest first.
 //   - A deleted user leaves an id and a version, no more.

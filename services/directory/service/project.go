@@ -11,7 +11,7 @@ import (
 	"github.com/tidings-dev/tidings/services/internal/times"
 )
 
-// usersSource is who numbers the versions of users.
+// usersSource is who numbers the versions of users. Nobody else's word changes a person.
 const usersSource = "/users"
 
 // The types of the events, as they stand in the envelope.

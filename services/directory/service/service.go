@@ -49,7 +49,7 @@ const maxBatch = 2000
 func build(cfg Config, p *lifecycle.Parts) error {
 	st := store.New(p.DB)
 	in, err := inbox.New(inbox.Config{
-		Group: group, Topics: []string{cfg.Topic}, DB: p.DB.DB, Gaps: inbox.Newest, MaxBatch: maxBatch,
+		Group: group, Topics: []string{cfg.Topic}, Sources: []string{usersSource}, DB: p.DB.DB, Gaps: inbox.Newest, MaxBatch: maxBatch,
 		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,
 	}, route(st))
 	if err != nil {

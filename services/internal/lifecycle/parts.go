@@ -67,7 +67,8 @@ func (p *Parts) OnGap(_ context.Context, g bus.Gap) { p.gaps.set(g, bus.KeepsLog
 // take fills in what an inbox knows.
 func (s *Status) take(have inbox.Status) {
 	s.Keys, s.Versions, s.Lag = have.Keys, have.Versions, have.Lag
-	s.Queued, s.Waiting, s.Parked, s.Dead, s.Missing = have.Queue, have.Waiting, have.Parked-have.Dead, have.Dead, have.Missing
+	s.Queued, s.Waiting, s.Parked, s.Dead = have.Queue, have.Waiting, have.Parked-have.Dead, have.Dead
+	s.Missing, s.Ignored = have.Missing, have.Ignored
 	for _, at := range have.Positions {
 		s.Positions = append(s.Positions, Position{Topic: at.Topic, Log: at.Log, Partition: at.Partition, Next: max(0, at.Offset)})
 	}

@@ -84,6 +84,8 @@ type Status struct {
 	Parked  int64 `json:"parked"`  // events that wait for another try
 	Dead    int64 `json:"dead"`    // events whose tries are spent
 	Missing int64 `json:"missing"` // versions of keys known here that never came
+	// Ignored is how many events were none of this service's: of types that it doesn't take, or of others than the owner.
+	Ignored int64 `json:"ignored,omitempty"`
 	// Notes are sentences for people: what this service wants somebody to know or do.
 	Notes []string `json:"notes,omitempty"`
 }

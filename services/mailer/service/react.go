@@ -29,6 +29,9 @@ type Sender interface {
 	Send(ctx context.Context, m Mail) error
 }
 
+// usersSource is who numbers the versions of users. Nobody else's word makes a mail.
+const usersSource = "/users"
+
 // subject is the subject line of the one mail that there is.
 const subject = "Welcome"
 

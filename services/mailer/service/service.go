@@ -90,7 +90,7 @@ func build(cfg Config, p *lifecycle.Parts) error {
 	}
 	st := store.New(p.DB.DB)
 	in, err := inbox.New(inbox.Config{
-		Group: group, Topics: []string{cfg.Topic}, DB: p.DB.DB, MaxAge: cfg.MailMaxAge,
+		Group: group, Topics: []string{cfg.Topic}, Sources: []string{usersSource}, DB: p.DB.DB, MaxAge: cfg.MailMaxAge,
 		Attempts: attempts, Timeout: timeout, Workers: atOnce(sender),
 		Logger: p.Log, OnReady: p.GRPC.SetBus, OnGap: p.OnGap,
 	}, routes(st, sender, cfg.MailFrom)...)
