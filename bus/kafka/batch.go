@@ -35,7 +35,15 @@ type batch struct {
 	raw    []*ck.Message // the records of the last events, which are still to be decoded
 	spans  []span
 	ranges []bus.Range // made of spans, when it is delivered
+	bytes  int         // of the records; what was cut out of it still counts
 }
+
+// batchBytes is where a batch is full, however few its events: some batches are read ahead, and MaxBatch of the largest
+// events would be gigabytes.
+const batchBytes = 8 << 20
+
+// full reports whether there is no room for another event.
+func (b *batch) full(most int) bool { return len(b.events) >= most || b.bytes >= batchBytes }
 
 func newBatch(most int) *batch {
 	return &batch{events: make([]bus.Event, 0, min(most, bus.DefaultMaxBatch))}
@@ -47,6 +55,7 @@ func (b *batch) reset() {
 	clear(b.raw)
 	clear(b.spans)
 	b.events, b.raw, b.spans, b.ranges = b.events[:0], b.raw[:0], b.spans[:0], b.ranges[:0]
+	b.bytes = 0
 }
 
 // move says that p has been read up to next.
@@ -68,6 +77,7 @@ func (b *batch) add(p *part, m *ck.Message) {
 	at.Offset = int64(m.TopicPartition.Offset)
 	b.events = append(b.events, bus.Event{At: at})
 	b.raw = append(b.raw, m)
+	b.bytes += len(m.Key) + len(m.Value)
 	b.move(p, at.Offset+1)
 }
 

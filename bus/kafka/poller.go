@@ -40,7 +40,7 @@ func (s *session) runCommands() {
 // low when the topic is quiet, and batches grow by themselves when it is not.
 func (s *session) gather() {
 	timeout := int(pollTime.Milliseconds())
-	for ; s.filling == nil || len(s.filling.events) < s.sub.MaxBatch; timeout = 0 {
+	for ; s.filling == nil || !s.filling.full(s.sub.MaxBatch); timeout = 0 {
 		switch e := s.kc.Poll(timeout).(type) {
 		case *ck.Message:
 			s.message(e)

@@ -69,7 +69,7 @@ func notify(c chan struct{}) {
 func (q *readAhead) open() *batch {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if n := len(q.waiting); n > 0 && len(q.waiting[n-1].events) < q.max {
+	if n := len(q.waiting); n > 0 && !q.waiting[n-1].full(q.max) {
 		b := q.waiting[n-1]
 		q.waiting = q.waiting[:n-1]
 		return b
@@ -111,7 +111,7 @@ func (q *readAhead) busy() bool {
 func (q *readAhead) full() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting) >= waitingBatches && len(q.waiting[len(q.waiting)-1].events) >= q.max
+	return len(q.waiting) >= waitingBatches && q.waiting[len(q.waiting)-1].full(q.max)
 }
 
 // waitRoom waits until there is room or d has passed, and reports whether there is.

@@ -266,3 +266,23 @@ func TestBatchesAreUsedAgainAndHoldNothing(t *testing.T) {
 		t.Errorf("an empty batch holds on to %v", all)
 	}
 }
+
+func TestABatchOfHugeEventsIsFullBeforeItHasManyOfThem(t *testing.T) {
+	q, p := newReadAhead(1000), newPart("t", 0)
+	b := q.open()
+	for i := int64(0); !b.full(q.max); i++ {
+		m := record(p, i)
+		m.Value = make([]byte, 900_000)
+		b.add(p, m)
+	}
+	if n := len(b.events); n*900_000 < batchBytes || (n-1)*900_000 >= batchBytes {
+		t.Errorf("it is full with %d events", n)
+	}
+	q.put(b)
+	if next := q.open(); next == b || next.bytes != 0 {
+		t.Errorf("the next batch has %d bytes at its start", next.bytes)
+	}
+	if b.reset(); b.full(q.max) {
+		t.Error("it is full with nothing in it")
+	}
+}

@@ -27,7 +27,7 @@ func produce(t *testing.T, url string, records iter.Seq[*kgo.Record]) {
 	t.Helper()
 	host, _, _ := strings.Cut(strings.TrimPrefix(url, "kafka://"), "?")
 	c, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(host, ",")...), kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.MaxBufferedRecords(20_000), kgo.ProducerLinger(time.Millisecond))
+		kgo.MaxBufferedRecords(20_000), kgo.MaxBufferedBytes(64<<20), kgo.ProducerLinger(time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
