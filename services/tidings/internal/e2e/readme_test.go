@@ -55,8 +55,13 @@ func readme(t *testing.T) []command {
 	return all
 }
 
-// byTheGate are commands that .ci/run itself consists of: running them here would run this test.
-var byTheGate = []string{"go test ./...", `eval "$(.ci/real up kafka redis)"`, "go test -run '^$' -bench . ./bus/..."}
+// byTheGate are commands that .ci/run itself consists of: running them here would run this test. The soaks are of ten
+// minutes; go test ./... runs them for seconds.
+var byTheGate = []string{
+	"go test ./...", `eval "$(.ci/real up kafka redis)"`, "go test -run '^$' -bench . ./bus/...",
+	"go test ./services/tidings/internal/soak -run Soak -v -timeout 20m -soak 10m",
+	"go test ./services/tidings/internal/soak -run Soak -v -timeout 20m -soak 10m -soak.db postgres",
+}
 
 // Every command of the README is run, as it stands there and from the repository's root, and does what the README
 // says. It needs the README's own ports, and grpcurl from the module proxy: on a laptop neither may be there.
