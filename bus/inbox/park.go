@@ -131,7 +131,8 @@ func (a *attempt) keysToDo() []mark {
 	return slices.CompactFunc(keys, func(x, y mark) bool { return x.sourceKey == y.sourceKey })
 }
 
-// storeParked writes the new rows. A record that is read again, and is parked already, stays as it is.
+// storeParked writes the new rows. A record that is read again, and is parked already, stays as it is; another one at the
+// offset of a log that was cut is parked beside it.
 func (a *attempt) storeParked(ctx context.Context) error {
 	if err := a.storeRows(ctx, a.tx, a.parked); err != nil {
 		return err

@@ -45,6 +45,8 @@ func TestOnPostgres(t *testing.T) {
 		{"WhateverFailsTheEndIsRight", TestWhateverFailsTheEndIsRight},
 		{"ABadReleaseDoesNotParkTheTopic", TestABadReleaseDoesNotParkTheTopic},
 		{"TheRuleOfABadReleaseOutlivesARestart", TestTheRuleOfABadReleaseOutlivesARestart},
+		{"ALogThatWasCutLosesNothingThatIsParked", TestALogThatWasCutLosesNothingThatIsParked},
+		{"ADeadReactionOfALogThatWasCutIsKept", TestADeadReactionOfALogThatWasCutIsKept},
 		// What a person does.
 		{"ParkingListsWhatIsParked", TestParkingListsWhatIsParked},
 		{"APersonRetriesADeadEvent", TestAPersonRetriesADeadEvent},

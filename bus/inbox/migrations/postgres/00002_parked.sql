@@ -16,6 +16,11 @@ UPDATE tidings_inbox_parked SET line = COALESCE((
     AND m.key = tidings_inbox_parked.key AND m.version = tidings_inbox_parked.version), 0)
 WHERE state = 'dead' AND reaction = 0 AND version > 0;
 
+-- Hashes, for an entry of an index has 2,704 bytes.
+DROP INDEX tidings_inbox_parked_at;
+CREATE UNIQUE INDEX tidings_inbox_parked_at ON tidings_inbox_parked
+    (grp, topic, log, part, off, reaction, md5(source), md5(key), version, md5(event_id), (CASE event_id WHEN '' THEN sha256(raw) ELSE ''::bytea END))
+    WHERE off >= 0;
 CREATE INDEX tidings_inbox_parked_due ON tidings_inbox_parked (grp, state, next, id);
 CREATE INDEX tidings_inbox_parked_line ON tidings_inbox_parked (line, key, version, id);
 CREATE INDEX tidings_inbox_parked_time ON tidings_inbox_parked (grp, time);
@@ -68,4 +73,6 @@ ALTER TABLE tidings_inbox_queue ALTER COLUMN seq SET GENERATED ALWAYS;
 DROP INDEX tidings_inbox_parked_time;
 DROP INDEX tidings_inbox_parked_line;
 DROP INDEX tidings_inbox_parked_due;
+DROP INDEX tidings_inbox_parked_at;
+CREATE UNIQUE INDEX tidings_inbox_parked_at ON tidings_inbox_parked (grp, topic, log, part, off, reaction) WHERE off >= 0;
 ALTER TABLE tidings_inbox_parked DROP COLUMN upto, DROP COLUMN line, DROP COLUMN seq, DROP COLUMN next;

@@ -51,7 +51,10 @@ DROP TABLE tidings_inbox_parked;
 ALTER TABLE tidings_inbox_parked_new RENAME TO tidings_inbox_parked;
 
 CREATE INDEX tidings_inbox_parked_key ON tidings_inbox_parked (grp, source, key, version);
-CREATE UNIQUE INDEX tidings_inbox_parked_at ON tidings_inbox_parked (grp, topic, log, part, off, reaction) WHERE off >= 0;
+-- A log that was cut and filled again has other records at the same offsets: what is parked of one of before must not
+-- pass for one of those. A record that is no event has no name but its bytes.
+CREATE UNIQUE INDEX tidings_inbox_parked_at ON tidings_inbox_parked
+    (grp, topic, log, part, off, reaction, source, key, version, event_id, CASE event_id WHEN '' THEN raw ELSE x'' END) WHERE off >= 0;
 CREATE INDEX tidings_inbox_parked_due ON tidings_inbox_parked (grp, state, next, id);
 CREATE INDEX tidings_inbox_parked_line ON tidings_inbox_parked (line, key, version, id);
 CREATE INDEX tidings_inbox_parked_time ON tidings_inbox_parked (grp, time);
@@ -105,6 +108,8 @@ DROP TABLE tidings_inbox_discarded;
 DROP INDEX tidings_inbox_parked_time;
 DROP INDEX tidings_inbox_parked_line;
 DROP INDEX tidings_inbox_parked_due;
+DROP INDEX tidings_inbox_parked_at;
+CREATE UNIQUE INDEX tidings_inbox_parked_at ON tidings_inbox_parked (grp, topic, log, part, off, reaction) WHERE off >= 0;
 ALTER TABLE tidings_inbox_parked DROP COLUMN upto;
 ALTER TABLE tidings_inbox_parked DROP COLUMN line;
 ALTER TABLE tidings_inbox_parked DROP COLUMN seq;

@@ -1,0 +1,49 @@
+package inbox
+
+import (
+	"context"
+	"testing"
+
+	"github.com/tidings-dev/tidings/bus"
+)
+
+// cutAt cuts the log, which keeps its id, as a broker does that has lost its end.
+func (l *tape) cutAt(in *Inbox, n int, events ...bus.Event) {
+	l.t.Helper()
+	l.parts[0] = l.parts[0][:n]
+	l.resume(in) // before the owner writes again: the positions are beyond the end, and go back to the start
+	l.put(0, events...)
+}
+
+// What stands at the offset of a parked one, in a log that was cut and filled again, is neither the same nor done.
+func TestALogThatWasCutLosesNothingThatIsParked(t *testing.T) {
+	record := func(data string) bus.Event { return bus.Event{Key: "k", Data: []byte(data), Err: errTest} }
+	p := &plan{left: map[string]int{"a:2": 1}}
+	in, l, c := poisoned(t, p, every)
+	l.put(0, created(t, "x", 1, ""), created(t, "x", 1, ""), created(t, "a", 1, ""), updated(t, "a", 2, ""), record("one"))
+	l.all(in)
+	l.cutAt(in, 1, created(t, "a", 1, ""), updated(t, "a", 2, ""), updated(t, "a", 3, ""), record("two"))
+	l.all(in)
+	wantParked(t, in, "dead k:0 test error", "parked a:2 1 retried test error", "dead k:0 test error", "behind a:3")
+	// And what is read again stays as it is.
+	mustExec(t, in.cfg.DB, `UPDATE tidings_inbox_position SET next = 0`)
+	l.all(in)
+	wantParked(t, in, "dead k:0 test error", "parked a:2 1 retried test error", "dead k:0 test error", "behind a:3")
+	retry(t, in, c, p.over)
+	wantApplied(t, in, "x:1 ", "a:1 ", "a:2 ", "a:3 ")
+}
+
+func TestADeadReactionOfALogThatWasCutIsKept(t *testing.T) {
+	m := &mailer{do: func(context.Context, bus.Event) error { return bus.Permanent(errTest) }}
+	in, l, p, _ := newMailer(t, m)
+	l.put(0, created(t, "a", 1, ""), created(t, "b", 1, ""))
+	for at := range int64(2) {
+		l.play(in, cut{0, at, at + 1})
+		p.step(t)
+	}
+	l.cutAt(in, 1, created(t, "c", 1, ""))
+	mustExec(t, in.cfg.DB, `UPDATE tidings_inbox_position SET next = 1`)
+	l.play(in, cut{0, 1, 2})
+	p.step(t)
+	wantParked(t, in, "dead a:1 1 test error", "dead b:1 1 test error", "dead c:1 1 test error")
+}
