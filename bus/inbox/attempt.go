@@ -46,7 +46,7 @@ type attempt struct {
 	counts    counts
 	ignored   counts
 
-	barred map[lineKey]bool     // keys whose later events are kept behind a parked one
+	barred map[lineKey]uint64   // keys whose later events are kept behind a parked one, and its version
 	lines  map[lineKey]bool     // keys that have a parked event of before
 	failed int                  // jobs that have failed
 	why    map[*bus.Event]error // and why

@@ -91,17 +91,26 @@ func (a *attempt) run(ctx context.Context, jobs []job) error {
 	return nil
 }
 
-// open reports whether j's handler is to be called. What no route takes has none, and a late event, which fills a hole
-// behind its key's mark, waits for nobody.
+// open reports whether j's handler is to be called. What no route takes has none.
 func (a *attempt) open(j *job) bool {
 	switch {
 	case j.was != jobOpen:
 	case j.h == nil:
 		j.was = jobStrange
-	case len(a.barred) > 0 && !j.late && a.barred[j.line()]:
+	case a.waits(j):
 		j.was = jobKept
 	}
 	return j.was == jobOpen
+}
+
+// waits reports whether j has to wait behind the front of its line. A late event, which fills a hole behind its key's
+// mark, does so only where the hole is behind the front, too.
+func (a *attempt) waits(j *job) bool {
+	if len(a.barred) == 0 {
+		return false
+	}
+	front, barred := a.barred[j.line()]
+	return barred && !(j.late && j.ev.Version < front)
 }
 
 // effect runs the handler of r for j, or puts j's event to those that wait for it.

@@ -112,7 +112,7 @@ func (a *attempt) findLines(ctx context.Context, t *texts, keys []mark) error {
 			k := lineKey{sourceKey{source, key}, version == 0}
 			a.lines[k] = true
 			if a.strict(k) {
-				a.bar(k)
+				a.bar(k, uint64(version))
 			}
 			return err
 		})

@@ -47,3 +47,24 @@ func TestADeadReactionOfALogThatWasCutIsKept(t *testing.T) {
 	p.step(t)
 	wantParked(t, in, "dead a:1 1 test error", "dead b:1 1 test error", "dead c:1 1 test error")
 }
+
+// A version that a person has discarded comes again while one before it is still parked.
+func TestALateEventDoesNotOvertakeTheParkedOne(t *testing.T) {
+	p := &plan{left: map[string]int{"a:3": 1}}
+	in, l, c := poisoned(t, p, every)
+	l.put(0, created(t, "a", 1, ""), updated(t, "a", 2, ""), updated(t, "a", 3, ""), updated(t, "a", 4, ""), updated(t, "a", 5, ""))
+	l.all(in)
+	parking := openParking(t, in)
+	rows, _ := parking.list(t, Filter{State: "behind"})
+	if err := parking.Discard(t.Context(), rows[0].ID, "a test"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Rewind(t.Context(), in.cfg.DB, "test"); err != nil {
+		t.Fatal(err)
+	}
+	l.all(in)
+	wantParked(t, in, "parked a:3 1 retried test error", "behind a:5", "behind a:4")
+	retry(t, in, c, p.over)
+	wantApplied(t, in, "a:1 ", "a:2 ", "a:3 ", "a:4 ", "a:5 ")
+	wantParked(t, in)
+}

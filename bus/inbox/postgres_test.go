@@ -47,6 +47,7 @@ func TestOnPostgres(t *testing.T) {
 		{"TheRuleOfABadReleaseOutlivesARestart", TestTheRuleOfABadReleaseOutlivesARestart},
 		{"ALogThatWasCutLosesNothingThatIsParked", TestALogThatWasCutLosesNothingThatIsParked},
 		{"ADeadReactionOfALogThatWasCutIsKept", TestADeadReactionOfALogThatWasCutIsKept},
+		{"ALateEventDoesNotOvertakeTheParkedOne", TestALateEventDoesNotOvertakeTheParkedOne},
 		// What a person does.
 		{"ParkingListsWhatIsParked", TestParkingListsWhatIsParked},
 		{"APersonRetriesADeadEvent", TestAPersonRetriesADeadEvent},

@@ -93,16 +93,17 @@ func (a *attempt) blame(ctx context.Context, j *job, f *fault) error {
 	}
 	a.why[j.ev] = f.err
 	if k := j.line(); !j.late && a.strict(k) {
-		a.bar(k)
+		a.bar(k, j.ev.Version)
 	}
 	return a.slowDown(ctx, j)
 }
 
-func (a *attempt) bar(k lineKey) {
+// bar says that version front of a key has failed, and that what follows waits behind it.
+func (a *attempt) bar(k lineKey, front uint64) {
 	if a.barred == nil {
-		a.barred = make(map[lineKey]bool)
+		a.barred = make(map[lineKey]uint64)
 	}
-	a.barred[k] = true
+	a.barred[k] = front
 }
 
 func (a *attempt) countOpen(jobs []job) (n int) {
