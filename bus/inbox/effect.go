@@ -122,7 +122,7 @@ func (a *attempt) effect(ctx context.Context, s *stages, r *Route, j *job) error
 		}
 	}
 	if r.batch == nil {
-		return a.call(ctx, j.ev, func(ctx context.Context) error { return r.event(ctx, a.tx, j.ev) })
+		return a.callEffect(ctx, j.ev, func(ctx context.Context) error { return r.event(ctx, a.tx, j.ev) })
 	}
 	st := s.of(r)
 	st.events = append(st.events, *j.ev)
@@ -158,7 +158,7 @@ func (a *attempt) flush(ctx context.Context, s *stages, st *stage) error {
 	if len(batch) == 1 {
 		only = &batch[0]
 	}
-	return a.call(ctx, only, func(ctx context.Context) error { return named(batch, st.route.batch(ctx, a.tx, batch)) })
+	return a.callEffect(ctx, only, func(ctx context.Context) error { return named(batch, st.route.batch(ctx, a.tx, batch)) })
 }
 
 // named finds the event that a batch's error names.
@@ -167,6 +167,13 @@ func named(batch []bus.Event, err error) error {
 		return &fault{&batch[i], err}
 	}
 	return err
+}
+
+// callEffect calls a handler that has the transaction. Rows that it has left open are nobody's business after it: neither
+// the next handler's, nor that of who takes it back.
+func (a *attempt) callEffect(ctx context.Context, e *bus.Event, handler func(context.Context) error) error {
+	defer sqldb.CloseRows(a.tx)
+	return a.call(ctx, e, handler)
 }
 
 // call calls a handler. A panic is an error like another, with the stack in the log: one bad event must not take the

@@ -48,6 +48,7 @@ func TestOnPostgres(t *testing.T) {
 		{"ALogThatWasCutLosesNothingThatIsParked", TestALogThatWasCutLosesNothingThatIsParked},
 		{"ADeadReactionOfALogThatWasCutIsKept", TestADeadReactionOfALogThatWasCutIsKept},
 		{"ALateEventDoesNotOvertakeTheParkedOne", TestALateEventDoesNotOvertakeTheParkedOne},
+		{"RowsThatAHandlerLeavesOpenBlockNothing", TestRowsThatAHandlerLeavesOpenBlockNothing},
 		// What a person does.
 		{"ParkingListsWhatIsParked", TestParkingListsWhatIsParked},
 		{"APersonRetriesADeadEvent", TestAPersonRetriesADeadEvent},

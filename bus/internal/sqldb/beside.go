@@ -144,7 +144,7 @@ func (t *besideTx) giveUp(err error) error {
 		return t.lost
 	}
 	if t.fault != nil && !IsStoreFault(err) {
-		return fmt.Errorf("%w: a statement failed: %w; then: %w", ErrNotCommitted, t.fault, err)
+		return masked(t.fault, err)
 	}
 	return err
 }

@@ -97,6 +97,18 @@ func withEnd(err error, all ...context.Context) error {
 	return err
 }
 
+// closeRows is for [CloseRows]. A row whose connection was misused can't be asked any more.
+func (t *besideTx) closeRows() {
+	if t.rows != nil {
+		_ = t.rows.Close()
+	}
+	if t.row != nil && !t.misused {
+		_ = t.row.Scan() // there is no other way to close it
+		t.row = nil
+	}
+	t.rows = nil
+}
+
 // storeFault is for [Fault].
 func (t *besideTx) storeFault() error {
 	if t.lost != nil {

@@ -57,6 +57,15 @@ func Fault(tx Tx) error {
 	return nil
 }
 
+// CloseRows closes the rows that were handed out by tx last, and are still open. On Postgres they would stand in the way
+// of every further statement. Whoever calls strangers' code inside a transaction, and goes on after it, asks for it. On
+// SQLite, where they don't, they are closed with the transaction; of a *[sql.Tx] nothing is known.
+func CloseRows(tx Tx) {
+	if t, ok := tx.(interface{ closeRows() }); ok {
+		t.closeRows()
+	}
+}
+
 // hasCode looks for a code of the database's own state anywhere in err.
 func hasCode(err error) bool {
 	if s, ok := err.(interface{ SQLState() string }); ok && isFaultState(s.SQLState()) || isFaultCode(sqliteCode(err)) {
@@ -131,6 +140,11 @@ func isFaultCode(code int64) bool {
 // lostBy is the error of a transaction that the database ended at the error cause.
 func lostBy(cause error) error {
 	return fmt.Errorf("%w: the database ended the transaction: %w", ErrNotCommitted, orErr(cause, errors.New("no error was given")))
+}
+
+// masked puts the fault of the store that a statement has met in front of err, which fn has made of it.
+func masked(fault, err error) error {
+	return fmt.Errorf("%w: a statement failed: %w; then: %w", ErrNotCommitted, fault, err)
 }
 
 // orErr is err, or another error where there is none.

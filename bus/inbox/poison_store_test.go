@@ -1,0 +1,57 @@
+package inbox
+
+import (
+	"context"
+	"testing"
+
+	"github.com/tidings-dev/tidings/bus"
+	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
+)
+
+// spoilt makes an inbox whose handler does something of its own with events of the key bad, and plays three of them.
+func spoilt(t *testing.T, bad func(ctx context.Context, tx Tx) error, tables ...string) (*Inbox, error) {
+	t.Helper()
+	db := newDB(t)
+	for _, text := range tables {
+		mustExec(t, db, text)
+	}
+	in := mustNew(t, config(t, db), On(func(ctx context.Context, tx Tx, e bus.Event, m *eventsv1.UserCreated) error {
+		if e.Key == "bad" {
+			if err := bad(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return insert(ctx, tx, &e, m.GetUser().GetName())
+	}))
+	l := newTape(t, 1)
+	l.resume(in)
+	l.put(0, created(t, "a", 1, ""), created(t, "bad", 1, ""), created(t, "c", 1, ""))
+	return in, in.handle(t.Context(), l.delivery(cut{0, 0, 3}))
+}
+
+// The rows of a handler that has failed are in nobody's way.
+func TestRowsThatAHandlerLeavesOpenBlockNothing(t *testing.T) {
+	for name, bad := range map[string]func(context.Context, Tx) error{
+		"rows": func(ctx context.Context, tx Tx) error {
+			rows, err := tx.QueryContext(ctx, `SELECT id FROM tidings_inbox_database UNION ALL SELECT 'x' UNION ALL SELECT 'y'`)
+			if err != nil {
+				return err
+			}
+			rows.Next()
+			return errTest
+		},
+		"a row": func(ctx context.Context, tx Tx) error {
+			tx.QueryRowContext(ctx, `SELECT id FROM tidings_inbox_database`) // nobody scans it
+			return errTest
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, err := spoilt(t, bad)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantApplied(t, in, "a:1 ", "c:1 ")
+			wantParked(t, in, "parked bad:1 1 retried test error")
+		})
+	}
+}
