@@ -2,9 +2,12 @@ package inbox
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
 )
 
@@ -54,4 +57,22 @@ func TestRowsThatAHandlerLeavesOpenBlockNothing(t *testing.T) {
 			wantParked(t, in, "parked bad:1 1 retried test error")
 		})
 	}
+}
+
+// READONLY does not end the transaction, and the handler has made words of its own of it.
+func TestAMaskedFaultOfTheStoreParksNothing(t *testing.T) {
+	in, err := spoilt(t, func(ctx context.Context, tx Tx) error {
+		_, err := tx.ExecContext(ctx, `PRAGMA query_only=ON`)
+		if err != nil {
+			return err
+		}
+		_, failed := tx.ExecContext(ctx, `DELETE FROM applied`)
+		_, err = tx.ExecContext(ctx, `PRAGMA query_only=OFF`)
+		return errors.Join(fmt.Errorf("mine: %v", failed), err)
+	})
+	if !sqldb.IsStoreFault(err) {
+		t.Fatalf("the bus hears %v, want a fault of the store", err)
+	}
+	wantApplied(t, in)
+	wantParked(t, in)
 }

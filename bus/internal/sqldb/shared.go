@@ -104,6 +104,8 @@ func (c *conn) call(w *Writer, r *request) (lost error) {
 		return tx.lost
 	case (r.err != nil || r.panic != nil) && c.ended():
 		return lostBy(r.err)
+	case r.err != nil && tx.fault != nil && !IsStoreFault(r.err):
+		r.err = masked(tx.fault, r.err)
 	}
 	return nil
 }

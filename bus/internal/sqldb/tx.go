@@ -12,11 +12,12 @@ import (
 // connTx is the transaction that a request sees. Statements are prepared once for the connection, as far as that
 // can't be noticed.
 type connTx struct {
-	c    *conn
-	ctx  context.Context // the caller's
-	lost error           // the database has ended the transaction
-	lent bool            // rows were handed out, whose later errors nobody tells us of
-	done atomic.Bool     // atomic for those who keep a Tx too long, and on another goroutine
+	c     *conn
+	ctx   context.Context // the caller's
+	lost  error           // the database has ended the transaction
+	fault error           // the first fault of the store
+	lent  bool            // rows were handed out, whose later errors nobody tells us of
+	done  atomic.Bool     // atomic for those who keep a Tx too long, and on another goroutine
 }
 
 // check returns the error that a statement gets without being tried. Once the transaction is lost no more may be
@@ -40,13 +41,21 @@ func (t *connTx) check(ctx context.Context) error {
 var errUnseen = errors.New("at an error of rows that was passed over")
 
 // storeFault is for [Fault].
-func (t *connTx) storeFault() error { return t.lost }
+func (t *connTx) storeFault() error {
+	if t.lost != nil {
+		return t.lost
+	}
+	return t.fault
+}
 
 // note looks at a failed statement: some errors end the transaction.
 func (t *connTx) note(err error) error {
 	if err != nil && t.c.ended() {
 		t.lost = lostBy(err)
 		return t.lost
+	}
+	if t.fault == nil && IsStoreFault(err) {
+		t.fault = err
 	}
 	return err
 }
