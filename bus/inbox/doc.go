@@ -42,6 +42,9 @@
 //     key and position, and blocks nothing. One of a type that no route takes is parked where Config.Unknown says so,
 //     and blocks nothing.
 //
+// A deferred constraint that an event has broken parks that event on Postgres. On SQLite nothing but COMMIT looks at it,
+// which names no event: there it holds up the delivery until it is mended, so let handlers have none.
+//
 // A bad release must not park a whole topic. Once events of more than 100 keys were parked within a minute, and over half
 // of the new events of that time have failed, nothing more is taken in which anything fails: the delivery comes again,
 // with the bus's backoff, and Config.OnReady hears false, until one succeeds. What was parked before goes on being tried.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb"
+	"github.com/tidings-dev/tidings/bus/internal/sqldb/pgtest"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
 )
 
@@ -75,4 +76,46 @@ func TestAMaskedFaultOfTheStoreParksNothing(t *testing.T) {
 	}
 	wantApplied(t, in)
 	wantParked(t, in)
+}
+
+// A deferred constraint is looked at by COMMIT, which knows no event. A sound one stays deferred for the handler of the
+// next event.
+func TestABrokenDeferredConstraintIsParkedOnPostgres(t *testing.T) {
+	pgtest.Server(t)
+	in, err := spoilt(t, func(ctx context.Context, tx Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO child (parent) VALUES (77)`)
+		return err
+	}, `CREATE TABLE parent (n INTEGER PRIMARY KEY)`,
+		`CREATE TABLE child (parent INTEGER REFERENCES parent (n) DEFERRABLE INITIALLY DEFERRED)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantApplied(t, in, "a:1 ", "c:1 ")
+	if s := status(t, in); s.Parked != 1 {
+		t.Errorf("status is %+v", s)
+	}
+}
+
+func TestConstraintsStayDeferredBehindAParkedEventOnPostgres(t *testing.T) {
+	pgtest.Server(t)
+	db := newDB(t)
+	mustExec(t, db, `CREATE TABLE parent (n INTEGER PRIMARY KEY)`)
+	mustExec(t, db, `CREATE TABLE child (parent INTEGER REFERENCES parent (n) DEFERRABLE INITIALLY DEFERRED)`)
+	in := mustNew(t, config(t, db), On(func(ctx context.Context, tx Tx, e bus.Event, m *eventsv1.UserCreated) error {
+		if e.Key == "bad" {
+			return errTest
+		}
+		for _, text := range []string{`INSERT INTO child (parent) VALUES ($1)`, `INSERT INTO parent (n) VALUES ($1)`} {
+			if _, err := tx.ExecContext(ctx, text, len(e.Key)); err != nil {
+				return err
+			}
+		}
+		return insert(ctx, tx, &e, "")
+	}))
+	l := newTape(t, 1)
+	l.resume(in)
+	l.put(0, created(t, "a", 1, ""), created(t, "bad", 1, ""), created(t, "cc", 1, ""))
+	l.play(in, cut{0, 0, 3})
+	wantApplied(t, in, "a:1 ", "cc:1 ")
+	wantParked(t, in, "parked bad:1 1 retried test error")
 }

@@ -72,7 +72,6 @@ func TestOnPostgres(t *testing.T) {
 		{"AVersionBeyondReasonIsParked", TestAVersionBeyondReasonIsParked},
 		{"ManyKeysInOneDelivery", TestManyKeysInOneDelivery},
 		{"RowsThatMoveMeanwhileRollTheDeliveryBack", TestRowsThatMoveMeanwhileRollTheDeliveryBack},
-		{"ACommitThatFailsStoresNothingAndParksNothing", TestACommitThatFailsStoresNothingAndParksNothing},
 		{"ASourcesNumberIsRememberedOnlyOnceItIsCommitted", TestASourcesNumberIsRememberedOnlyOnceItIsCommitted},
 		{"WhateverHappensEffectsAreRight", TestWhateverHappensEffectsAreRight},
 		// Positions.

@@ -24,7 +24,7 @@ func (a *attempt) apply(ctx context.Context) error {
 // says that one of jobs is known to be at fault: then they are not tried all together again. So one event at fault among
 // n takes about 2·log2(n) calls of a batch's handler.
 //
-// Everything that is tried has a savepoint of its own, and none stands inside another.
+// Everything that is tried has a savepoint of its own, and no two tries stand inside one another.
 func (a *attempt) sieve(ctx context.Context, jobs []job, doomed bool) error {
 	n := a.countOpen(jobs)
 	if n == 0 {
@@ -149,6 +149,9 @@ func (a *attempt) savepoint(ctx context.Context, fn func() error) error {
 	}
 	err := fn()
 	if err == nil {
+		err = a.constraints(ctx)
+	}
+	if err == nil {
 		_, released := a.tx.ExecContext(ctx, `RELEASE SAVEPOINT tidings_inbox`)
 		if !passedOver(released) {
 			return released
@@ -162,6 +165,26 @@ func (a *attempt) savepoint(ctx context.Context, fn func() error) error {
 			return fmt.Errorf("%w, and it could not be taken back: %w", sqldb.ErrNotCommitted, errors.Join(err, back))
 		}
 	}
+	return err
+}
+
+// constraints looks at the deferred constraints of what was done in the savepoint. Otherwise COMMIT alone would, which
+// names no event, and takes all back at every try. What this does is taken back at once: so constraints are as deferred
+// after it as they were, and COMMIT looks at them again. SQLite has no such statement.
+func (a *attempt) constraints(ctx context.Context) error {
+	if a.forUpdate == "" {
+		return nil
+	}
+	if _, err := a.tx.ExecContext(ctx, `SAVEPOINT tidings_inbox_constraints`); err != nil {
+		if passedOver(err) {
+			return nil // RELEASE says so, too
+		}
+		return err
+	}
+	if _, err := a.tx.ExecContext(ctx, `SET CONSTRAINTS ALL IMMEDIATE`); err != nil {
+		return &fault{err: fmt.Errorf("a deferred constraint: %w", err)} // and all is taken back
+	}
+	_, err := a.tx.ExecContext(ctx, `ROLLBACK TO SAVEPOINT tidings_inbox_constraints`)
 	return err
 }
 
