@@ -184,8 +184,11 @@ func (a *attempt) reportParked(ctx context.Context) {
 		if p.id > 0 {
 			what = "a parked event failed again"
 		}
-		if p.id > 0 && p.state == stateParked {
+		switch {
+		case p.id > 0 && p.state == stateParked:
 			level = slog.LevelWarn
+		case p.id == 0 && a.inPlace(p):
+			level = slog.LevelDebug
 		}
 		a.log.Log(ctx, level, what, p.attrs(a.now)...)
 	}
@@ -195,6 +198,12 @@ func (a *attempt) reportParked(ctx context.Context) {
 	for i := range a.gone {
 		a.log.InfoContext(ctx, "a parked event goes away, for a newer version of its key was applied", a.gone[i].attrs(a.now)...)
 	}
+}
+
+// inPlace reports whether a new row stands in the place of an earlier one of its key, of which the log has told: else a
+// busy key of a projection would fill it with one line for each event.
+func (a *attempt) inPlace(p *parkedRow) bool {
+	return p.line > 0 && a.lines[lineKey{sourceKey{p.line, p.ev.Key}, p.ev.Version == 0}]
 }
 
 // attrs describes a row in the log. Texts come from outside, and may be of any length.

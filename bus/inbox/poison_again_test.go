@@ -2,6 +2,8 @@ package inbox
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/tidings-dev/tidings/bus"
@@ -67,4 +69,20 @@ func TestALateEventDoesNotOvertakeTheParkedOne(t *testing.T) {
 	retry(t, in, c, p.over)
 	wantApplied(t, in, "a:1 ", "a:2 ", "a:3 ", "a:4 ", "a:5 ")
 	wantParked(t, in)
+}
+
+func TestAKeyThatGoesOnFailingIsToldOfOnce(t *testing.T) {
+	p := &plan{left: map[string]int{"b:1": -1}}
+	var logged logs
+	in, l, _ := poisoned(t, p, func(c *Config) { c.Logger = logged.logger() })
+	for v := uint64(1); v <= 5; v++ {
+		p.left[fmt.Sprint("a:", v)] = -1
+		l.put(0, updated(t, "a", v, ""))
+		l.all(in)
+	}
+	l.put(0, created(t, "b", 1, ""))
+	l.all(in)
+	if n := strings.Count(logged.String(), "an event is parked"); n != 2 || !logged.has("ERROR", "an event is parked", "key=b") {
+		t.Errorf("%d lines for two keys:\n%s", n, logged.String())
+	}
 }
