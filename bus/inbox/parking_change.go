@@ -29,8 +29,15 @@ func (p *Parking) Retry(ctx context.Context, ids ...int64) (n int, err error) {
 }
 
 // retry changes one row and locks nothing else of the key: whoever has the key in hand has locked the row, too, and
-// what it leaves is seen then.
+// what it leaves is seen then. A reaction's row nobody locks by its key, so there the mark is locked before it.
 func (p *Parking) retry(ctx context.Context, tx Tx, id int64) error {
+	e, _, err := p.get(ctx, tx, id, "")
+	if err == nil && e.Reaction {
+		_, _, err = p.lockMark(ctx, tx, &e)
+	}
+	if err != nil {
+		return err
+	}
 	e, at, err := p.get(ctx, tx, id, p.forUpdate())
 	if err != nil {
 		return err
@@ -51,7 +58,7 @@ func (p *Parking) retry(ctx context.Context, tx Tx, id int64) error {
 func (p *Parking) forUpdate() string { return p.writer.Dialect().ForUpdate() }
 
 // requeue puts a dead reaction back into the queue. Its key's rows there are locked: none of them is being claimed
-// meanwhile, for two of one key must not be performed at once.
+// meanwhile, for two of one key must not be performed at once. And none is added, for the key's mark is locked.
 func (p *Parking) requeue(ctx context.Context, tx Tx, e *ParkedEvent, ev *bus.Event, seq int64) error {
 	source, ok, err := findSource(ctx, tx, e.Group, e.Source)
 	if err == nil && !ok {
@@ -114,7 +121,7 @@ func (p *Parking) discard(ctx context.Context, tx Tx, id int64, why string) erro
 	if err != nil {
 		return err
 	}
-	k, mark, err := p.lockKey(ctx, tx, &e)
+	k, mark, err := p.lockMark(ctx, tx, &e)
 	if err != nil {
 		return err
 	}
@@ -142,11 +149,12 @@ func (p *Parking) discard(ctx context.Context, tx Tx, id int64, why string) erro
 	return p.dig(ctx, tx, k, &e)
 }
 
-// lockKey names the line of a row, and locks the key's mark. Where there is none it is 0: the row is no event's.
-func (p *Parking) lockKey(ctx context.Context, tx Tx, e *ParkedEvent) (k lineKey, mark uint64, err error) {
+// lockMark names the line of a row, and locks the key's mark. Where there is none it is 0: the row is no event's, or
+// that of one without a version.
+func (p *Parking) lockMark(ctx context.Context, tx Tx, e *ParkedEvent) (k lineKey, mark uint64, err error) {
 	k = lineKey{sourceKey{0, e.Key}, e.Version == 0}
 	var ok bool
-	if k.source, ok, err = findSource(ctx, tx, e.Group, e.Source); err != nil || !ok || e.Reaction || k.loose {
+	if k.source, ok, err = findSource(ctx, tx, e.Group, e.Source); err != nil || !ok || k.loose {
 		return k, 0, err
 	}
 	const text = `SELECT version FROM tidings_inbox_mark WHERE source = $1 AND key = $2`

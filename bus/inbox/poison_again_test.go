@@ -2,11 +2,14 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
 )
 
 // cutAt cuts the log, which keeps its id, as a broker does that has lost its end.
@@ -84,5 +87,46 @@ func TestAKeyThatGoesOnFailingIsToldOfOnce(t *testing.T) {
 	l.all(in)
 	if n := strings.Count(logged.String(), "an event is parked"); n != 2 || !logged.has("ERROR", "an event is parked", "key=b") {
 		t.Errorf("%d lines for two keys:\n%s", n, logged.String())
+	}
+}
+
+// A person brings a reaction back while a delivery queues the next of its key: the first has to see the other, which
+// may be performed as soon as it is committed.
+func TestADeadReactionWaitsForADeliveryOfItsKeyOnPostgres(t *testing.T) {
+	s := newService(t)
+	in := s.replica([]Route{After(func(context.Context, bus.Event, *eventsv1.UserCreated) error { return bus.Permanent(errTest) })})
+	p := &performer{Inbox: in, owner: "x"}
+	hear(t, in, at0(created(t, "a", 1, "")))
+	p.step(t)
+	parking := openParking(t, in)
+	id := parking.the(t, Filter{State: "dead"}).ID
+	lease := time.Now().Add(time.Hour).UnixMilli()
+	done := make(chan error, 1)
+	_, err := in.transact(t.Context(), func(ctx context.Context, a *attempt) error {
+		if err := a.deliver(ctx, bus.Delivery{Events: []bus.Event{at0(created(t, "a", 2, ""))}}); err != nil {
+			return err
+		}
+		// It is claimed the moment it is committed.
+		if _, err := a.tx.ExecContext(ctx, `UPDATE tidings_inbox_queue SET state = $1, due = $2`, string(Sending), lease); err != nil {
+			return err
+		}
+		go func() {
+			_, err := parking.Retry(context.Background(), id)
+			done <- err
+		}()
+		eventually(t, func() string {
+			if len(done) == 0 && s.waiting(in) == 0 {
+				return "it neither waits nor ends"
+			}
+			return ""
+		})
+		return nil
+	})
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	var first int64
+	if err := in.cfg.DB.QueryRow(`SELECT due FROM tidings_inbox_queue ORDER BY seq LIMIT 1`).Scan(&first); err != nil || first < lease {
+		t.Errorf("it is due %d ms before the other's lease has run out, %v", lease-first, err)
 	}
 }
