@@ -3,6 +3,9 @@ package outbox
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
@@ -15,31 +18,20 @@ import (
 // it is this relay that makes it grow: see [ends.acknowledged]. The relay before has marked what it had acknowledged
 // together with the ends, and begins as this one does.
 type comparison struct {
-	in   bus.Inspector
-	ends ends               // nil until they are read
-	cuts map[logPart]refill // where a log was cut, and is not yet filled
-	low  map[logPart]int64  // the lowest acknowledgement that stood in front of an end, and so was not taken
+	in    bus.Inspector
+	ends  ends               // nil until they are read
+	cuts  map[logPart]refill // where a log was cut, and is not yet filled
+	low   map[logPart]int64  // the lowest acknowledgement that stood in front of an end, and so was not taken
+	looks map[string]*look   // by topic: one that has no answer says nothing of the others
+	first chan struct{}      // closed when the first answers were waited for
 
-	asked   <-chan answer // a question that is out
-	due     time.Time     // of the next one
-	soon    bool          // a log is being filled, and there is more to be done
-	doubt   bool          // an acknowledgement came from another log: nothing is sent before there is an answer
-	stale   bool          // the question that is out was asked before the doubt came up
-	silent  bool          // the last question had no answer
-	started bool          // at least one had, or there is nothing to ask about
-	first   chan struct{} // closed with started
-}
-
-// answer is what the broker said, and what was known when it was asked: the log has grown since.
-type answer struct {
-	parts []bus.Partition
-	known ends
-	err   error
+	mu     sync.Mutex      // for what the purge asks
+	unseen map[string]bool // topics of which rows are held, and whose log was never looked at by this leadership
 }
 
 // newComparison compares nothing where the bus has no log, or can't be asked.
 func newComparison(b bus.Bus, durable bool) *comparison {
-	c := &comparison{first: make(chan struct{}), low: make(map[logPart]int64)}
+	c := &comparison{first: make(chan struct{}), low: make(map[logPart]int64), looks: make(map[string]*look)}
 	if in, ok := b.(bus.Inspector); ok && durable {
 		c.in = in
 	} else {
@@ -48,10 +40,11 @@ func newComparison(b bus.Bus, durable bool) *comparison {
 	return c
 }
 
-// start says that what was purged before is not needed any more.
+// start lets the purge begin.
 func (c *comparison) start() {
-	if !c.started {
-		c.started = true
+	select {
+	case <-c.first:
+	default:
 		close(c.first)
 	}
 }
@@ -68,7 +61,7 @@ func (c *comparison) take(topic string, events []bus.Event, err error) error {
 	}
 	moved := c.ends.acknowledged(topic, events, failed)
 	if moved != nil {
-		c.doubt, c.stale = true, c.asked != nil
+		c.lookAt(topic).doubted()
 		c.lower(topic, events, failed)
 	}
 	return moved
@@ -88,9 +81,9 @@ func (c *comparison) lower(topic string, events []bus.Event, failed map[int]erro
 	}
 }
 
-// compareLogs asks the broker from time to time, without waiting for the answer, and has what a log lacks sent again.
-// It waits, for a bounded time, before anything is published by a new leader, and while there is a doubt. An error is
-// one of the database; a broker that doesn't answer is asked again.
+// compareLogs asks the broker from time to time, without waiting for the answers, and has what a log lacks sent again.
+// It waits, for a bounded time, before anything is published by a new leader, and when a doubt comes up: once, and then
+// it goes on without. An error is one of the database; a broker that doesn't answer is asked again.
 func (r *relay) compareLogs(ctx context.Context) error {
 	c := r.logs
 	if c.in == nil {
@@ -101,34 +94,23 @@ func (r *relay) compareLogs(ctx context.Context) error {
 			return err
 		}
 	}
-	if c.stale {
-		c.finish()
-	}
-	if now := time.Now(); c.asked == nil && (c.doubt || !now.Before(c.due)) {
-		c.due = now.Add(r.pace.compare)
-		if len(c.ends) == 0 {
-			c.start()
-			return nil
+	for topic := range c.ends { // all are asked before any is waited for
+		if l := c.lookAt(topic); l.wants(time.Now()) {
+			r.ask(ctx, topic, l)
 		}
-		c.asked = r.askLogs(ctx)
 	}
-	if c.asked == nil {
-		return nil
+	for topic := range c.ends {
+		if err := r.takeLook(ctx, topic, c.lookAt(topic)); err != nil || c.in == nil {
+			return err
+		}
 	}
-	if c.doubt || !c.started {
-		return r.takeAnswer(ctx, <-c.asked)
-	}
-	select {
-	case a := <-c.asked:
-		return r.takeAnswer(ctx, a)
-	default:
-		return nil
-	}
+	c.start()
+	return nil
 }
 
 // begin reads what is stored, and says what can't be mended, once.
 func (r *relay) begin(ctx context.Context, c *comparison) error {
-	known, err := r.readEnds(ctx)
+	known, held, err := r.readEnds(ctx)
 	if err != nil {
 		return err
 	}
@@ -143,8 +125,26 @@ func (r *relay) begin(ctx context.Context, c *comparison) error {
 		r.log.WarnContext(ctx, "outbox: a log lacks events that were purged here, so that nobody new can read them",
 			"events", lacking, "found", since)
 	}
-	c.ends = known
+	c.expect(known, held)
 	return nil
+}
+
+// expect has the logs of all topics looked at. Only of those with rows that are held can anything be sent again, or be
+// purged too early: the others hold nothing up.
+func (c *comparison) expect(known ends, held map[string]bool) {
+	for topic := range known {
+		c.looks[topic] = &look{waited: !held[topic]}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ends, c.unseen = known, held
+}
+
+// unpurged are the topics whose log was not looked at, in order: what they hold may have to be sent again.
+func (c *comparison) unpurged() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.unseen))
 }
 
 // readLacking reads what was found to be lacking.
@@ -156,60 +156,16 @@ func (r *relay) readLacking(ctx context.Context) (n int64, since time.Time, err 
 	return n, fromMicro(lacked), err
 }
 
-// askLogs asks how the logs stand.
-func (r *relay) askLogs(ctx context.Context) <-chan answer {
-	known := r.logs.ends.copy()
-	return started(func() answer {
-		ctx, cancel := context.WithTimeout(ctx, r.pace.away)
-		defer cancel()
-		parts, err := r.logs.in.Partitions(ctx, known.topics()...)
-		return answer{parts, known, err}
-	})
-}
-
-// takeAnswer goes by an answer. Where something is lacking nothing is published before it is unsent again: it goes out
-// before what is newer.
-func (r *relay) takeAnswer(ctx context.Context, a answer) error {
-	c := r.logs
-	c.asked = nil
-	if errors.Is(a.err, errors.ErrUnsupported) {
-		c.in = nil
-		c.start()
-		return nil
-	}
-	if a.err != nil {
-		if !c.silent && ctx.Err() == nil {
-			r.log.WarnContext(ctx, "outbox: what was sent can't be compared with the log; the broker is asked again", "err", a.err)
-		}
-		c.silent = true
-		return nil
-	}
-	if err := r.mend(ctx, a); err != nil {
-		c.doubt = true // all is as it was, or nearly: it is found again
-		return err
-	}
-	for _, p := range a.parts {
-		c.ends.raise(logPart{p.Topic, p.Log, p.Partition}, p.Next)
-	}
-	c.silent, c.doubt = false, false
-	clear(c.low)
-	if c.soon {
-		c.due = time.Now()
-	}
-	c.start()
-	return nil
-}
-
 // mend has sent again what an answer shows to be lacking.
-func (r *relay) mend(ctx context.Context, a answer) (err error) {
+func (r *relay) mend(ctx context.Context, look *look, a answer) (err error) {
 	c := r.logs
-	c.soon = false
+	look.soon = false
 	for _, l := range judge(a.known, c.low, a.parts) {
 		if err := r.resend(ctx, l); err != nil {
 			return err
 		}
 		c.ends.settle(l)
-		c.soon = c.soon || len(l.cuts) > 0
+		look.soon = look.soon || len(l.cuts) > 0
 		if c.cuts, err = r.readRefills(ctx); err != nil {
 			return err
 		}
@@ -227,17 +183,9 @@ func (r *relay) mend(ctx context.Context, a answer) (err error) {
 		if full {
 			delete(c.cuts, at)
 		}
-		c.soon = c.soon || again > 0
+		look.soon = look.soon || again > 0
 	}
 	return nil
-}
-
-// finish waits for a question that is out, and forgets it.
-func (c *comparison) finish() {
-	if c.asked != nil {
-		<-c.asked
-	}
-	c.asked, c.stale = nil, false
 }
 
 // lack is what the log of a topic lacks.

@@ -120,7 +120,13 @@
 // leaves it to be found again, for what is stored of the ends is changed last. [Status] Sent counts no event twice.
 //
 // What was purged is lost to the log. It is counted when that is found, logged then and whenever a relay begins to lead, and
-// told by [Status] Lacking. Nothing is purged before a relay has looked at the log once.
+// told by [Status] Lacking. Nothing is purged before a relay has looked at the log once: a log that never answers holds up
+// the purge of its own topic, and of no other.
+//
+// Each topic is asked about by itself. Where its log doesn't answer, because a partition has no leader, say, it is waited
+// for when a relay begins to lead and when an acknowledgement raises a doubt, each time once and for five seconds. Then it
+// is asked again every five seconds, and events go out meanwhile: what was lost is found later. A topic of which everything
+// was purged is not waited for.
 //
 // What can't be found: an end that was lost, and then filled up to where it was before this relay publishes again. That takes
 // somebody else who writes to the topic, or an event that was given up after 15 seconds, is stored by the broker all the same,

@@ -56,20 +56,14 @@ func (e ends) settle(l lack) {
 	}
 }
 
-// copy shares nothing with e.
-func (e ends) copy() ends {
-	all := make(ends, len(e))
-	for topic, logs := range e {
-		all[topic] = make(map[string][]int64, len(logs))
-		for log, next := range logs {
-			all[topic][log] = slices.Clone(next)
-		}
+// copyOf is what is known of one topic; it shares nothing with e.
+func (e ends) copyOf(topic string) ends {
+	logs := make(map[string][]int64, len(e[topic]))
+	for log, next := range e[topic] {
+		logs[log] = slices.Clone(next)
 	}
-	return all
+	return ends{topic: logs}
 }
-
-// topics are those of which something is known, in order.
-func (e ends) topics() []string { return slices.Sorted(maps.Keys(e)) }
 
 // errMovedLog means that an acknowledgement comes from another log, or from below what this one held before.
 var errMovedLog = errors.New("the log is not the one that it was, or is shorter")
@@ -165,23 +159,28 @@ func endsOf(sent []sentRow) map[logPart]int64 {
 	return reached
 }
 
-// readEnds reads what is stored of the ends.
-func (r *relay) readEnds(ctx context.Context) (ends, error) {
+// readEnds reads what is stored of the ends, and of which topics rows are held: where a partition was purged up to its
+// end there are none of it.
+func (r *relay) readEnds(ctx context.Context) (known ends, held map[string]bool, err error) {
 	ctx, cancel := r.looking(ctx)
 	defer cancel()
-	rows, err := r.db.QueryContext(ctx, `SELECT topic, log, part, next FROM tidings_outbox_log`)
+	rows, err := r.db.QueryContext(ctx, `SELECT topic, log, part, next, purged_next < next FROM tidings_outbox_log`)
 	if err != nil {
-		return nil, fmt.Errorf("read the ends of logs: %w", err)
+		return nil, nil, fmt.Errorf("read the ends of logs: %w", err)
 	}
 	defer rows.Close()
-	known := make(ends)
+	known, held = make(ends), make(map[string]bool)
 	for rows.Next() {
 		var p logPart
 		var next int64
-		if err := rows.Scan(&p.topic, &p.log, &p.part, &next); err != nil {
-			return nil, fmt.Errorf("read the ends of logs: %w", err)
+		var some bool
+		if err := rows.Scan(&p.topic, &p.log, &p.part, &next, &some); err != nil {
+			return nil, nil, fmt.Errorf("read the ends of logs: %w", err)
 		}
 		known.raise(p, next)
+		if some {
+			held[p.topic] = true
+		}
 	}
-	return known, rows.Err()
+	return known, held, rows.Err()
 }

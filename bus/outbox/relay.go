@@ -205,7 +205,7 @@ func (r *relay) idle(ctx context.Context) {
 	if left, some := r.held.next(time.Now()); some && (r.held.nothing || left < wait) {
 		wait = left
 	}
-	if r.logs.soon {
+	if r.logs.soon() {
 		wait = min(wait, r.pace.firstDelay)
 	}
 	if left, some := r.topics.next(time.Now()); some && left < wait {
