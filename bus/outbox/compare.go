@@ -159,13 +159,16 @@ func (r *relay) readLacking(ctx context.Context) (n int64, since time.Time, err 
 // mend has sent again what an answer shows to be lacking.
 func (r *relay) mend(ctx context.Context, look *look, a answer) (err error) {
 	c := r.logs
-	look.soon = false
+	cut := false
 	for _, l := range judge(a.known, c.low, a.parts) {
 		if err := r.resend(ctx, l); err != nil {
 			return err
 		}
 		c.ends.settle(l)
-		look.soon = look.soon || len(l.cuts) > 0
+		cut = cut || len(l.cuts) > 0
+	}
+	look.soon = cut
+	if cut || len(c.cuts) > 0 { // what was marked since the last look is told by the database
 		if c.cuts, err = r.readRefills(ctx); err != nil {
 			return err
 		}

@@ -101,15 +101,22 @@ func (e ends) acknowledged(topic string, events []bus.Event, failed map[int]erro
 func placed(at *bus.Position, failed error) bool { return failed == nil && at.Offset >= 0 }
 
 // endColumns is the number of values in a row of an end.
-const endColumns = 4
+const endColumns = 5
 
 // endMany are the texts that store ends, by number of rows.
-var endMany = manyRows(endColumns, `INSERT INTO tidings_outbox_log (topic, log, part, next) VALUES `,
+var endMany = manyRows(endColumns, `INSERT INTO tidings_outbox_log (topic, log, part, next, refill_low) VALUES `,
 	` ON CONFLICT (topic, log, part) DO UPDATE
-		SET next = CASE WHEN excluded.next > tidings_outbox_log.next THEN excluded.next ELSE tidings_outbox_log.next END`)
+		SET next = CASE WHEN excluded.next > tidings_outbox_log.next THEN excluded.next ELSE tidings_outbox_log.next END,
+			refill_low = CASE WHEN tidings_outbox_log.refill_to > 0
+				AND (tidings_outbox_log.refill_low = 0 OR tidings_outbox_log.refill_low > excluded.refill_low)
+				THEN excluded.refill_low ELSE tidings_outbox_log.refill_low END`)
+
+// reach is how far a batch came in a partition, and its lowest position there.
+type reach struct{ next, low int64 }
 
 // storeEnds stores how far the partitions have come with what is marked as sent, in the same transaction: so a relay
-// finds what a log lacks without a look at every row, whatever happened to the relay before.
+// finds what a log lacks without a look at every row, whatever happened to the relay before. Where a log is being
+// filled it stores from which position on there are rows to look at, whoever has marked them.
 func storeEnds(ctx context.Context, tx Tx, sent []sentRow) error {
 	reached := endsOf(sent)
 	if len(reached) == 0 {
@@ -120,26 +127,29 @@ func storeEnds(ctx context.Context, tx Tx, sent []sentRow) error {
 	return chunks(len(parts), func(text, from, to int) error {
 		args = args[:0]
 		for _, p := range parts[from:to] {
-			args = append(args, p.topic, p.log, int64(p.part), reached[p])
+			args = append(args, p.topic, p.log, int64(p.part), reached[p].next, reached[p].low)
 		}
 		_, err := tx.ExecContext(ctx, endMany[text], args...)
 		return err
 	})
 }
 
-// endsOf are the ends of a batch. Without a log there is none.
-func endsOf(sent []sentRow) map[logPart]int64 {
-	reached := make(map[logPart]int64)
+// endsOf are the ends of a batch, which is in order of position. Without a log there is none.
+func endsOf(sent []sentRow) map[logPart]reach {
+	reached := make(map[logPart]reach)
 	var of logPart // the partitions of one log, by number, are gone through without a look at the map
-	var next []int64
+	var parts []reach
 	put := func() {
-		for part, end := range next {
-			if end > 0 {
+		for part, at := range parts {
+			if at.next > 0 {
 				of.part = int32(part)
-				reached[of] = max(reached[of], end)
+				if before, is := reached[of]; is {
+					at = reach{max(at.next, before.next), before.low}
+				}
+				reached[of] = at
 			}
 		}
-		next = next[:0]
+		parts = parts[:0]
 	}
 	for i := range sent {
 		at := &sent[i].at
@@ -150,10 +160,14 @@ func endsOf(sent []sentRow) map[logPart]int64 {
 			put()
 			of = logPart{topic: at.Topic, log: at.Log}
 		}
-		if missing := int(at.Partition) + 1 - len(next); missing > 0 {
-			next = append(next, make([]int64, missing)...)
+		if missing := int(at.Partition) + 1 - len(parts); missing > 0 {
+			parts = append(parts, make([]reach, missing)...)
 		}
-		next[at.Partition] = max(next[at.Partition], at.Offset+1)
+		p := &parts[at.Partition]
+		if p.next == 0 {
+			p.low = sent[i].position
+		}
+		p.next = max(p.next, at.Offset+1)
 	}
 	put()
 	return reached

@@ -206,6 +206,7 @@ func (r *relay) settleCut(ctx context.Context, tx Tx, l lack, c cut) (lacking in
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE tidings_outbox_log SET purged = purged - $1,
 		purged_next = CASE WHEN purged_next > $2 THEN $2 ELSE purged_next END,
+		refill_low = CASE WHEN refill_to > 0 THEN refill_low ELSE 0 END,
 		refill_from = CASE WHEN refill_to > 0 AND refill_from < $3 THEN refill_from ELSE $3 END,
 		refill_to = CASE WHEN refill_to > $4 THEN refill_to ELSE $4 END
 		WHERE topic = $5 AND log = $6 AND part = $7`,

@@ -10,6 +10,7 @@ CREATE TABLE tidings_outbox_log (
     purged_next BIGINT           NOT NULL DEFAULT 0,
     refill_from BIGINT           NOT NULL DEFAULT 0,
     refill_to   BIGINT           NOT NULL DEFAULT 0,
+    refill_low  BIGINT           NOT NULL DEFAULT 0,
     PRIMARY KEY (topic, log, part)
 ) WITH (fillfactor = 10);
 INSERT INTO tidings_outbox_log (topic, log, part, next)

@@ -2,7 +2,7 @@
 
 -- How far each partition of each log was marked as sent (next: one past the highest offset), so that a log that lacks
 -- some of it is found without going through all rows; what was purged of it: how many events, up to where; and between which
--- offsets nothing is to stay, for the log was cut there.
+-- offsets nothing is to stay, for the log was cut there, with the lowest position that may have to go (0: none).
 CREATE TABLE tidings_outbox_log (
     topic       TEXT    NOT NULL,
     log         TEXT    NOT NULL,
@@ -12,6 +12,7 @@ CREATE TABLE tidings_outbox_log (
     purged_next INTEGER NOT NULL DEFAULT 0,
     refill_from INTEGER NOT NULL DEFAULT 0,
     refill_to   INTEGER NOT NULL DEFAULT 0,
+    refill_low  INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (topic, log, part)
 );
 INSERT INTO tidings_outbox_log (topic, log, part, next)
