@@ -112,6 +112,9 @@
 //     Then what was sent since is sent again until none of it stands in front of the old end: a reader that
 //     did not look while the log was short goes on where it was, and must not go past anything. So the log gets about as
 //     many repeats as offsets were lost.
+//   - Where other owners write to the topic, what they have written counts as the log's too, as far as the relay saw it: each
+//     look stores how far the log goes. A reader that stood behind events that another owner wrote after the last look, which
+//     is up to five seconds of them, and that never looked while the log was short, may go past a new event.
 //   - What the log has dropped by age is left alone, and so is what was sent on a bus without a log.
 //   - A topic that isn't there is waited for: whoever publishes or reads next makes it anew.
 //

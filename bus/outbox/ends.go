@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/tidings-dev/tidings/bus"
 )
@@ -178,7 +179,8 @@ func endsOf(sent []sentRow) map[logPart]reach {
 func (r *relay) readEnds(ctx context.Context) (known ends, held map[string]bool, err error) {
 	ctx, cancel := r.looking(ctx)
 	defer cancel()
-	rows, err := r.db.QueryContext(ctx, `SELECT topic, log, part, next, purged_next < next FROM tidings_outbox_log`)
+	rows, err := r.db.QueryContext(ctx, `SELECT topic, log, part, CASE WHEN seen > next THEN seen ELSE next END,
+		purged_next < next FROM tidings_outbox_log`)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the ends of logs: %w", err)
 	}
@@ -197,4 +199,38 @@ func (r *relay) readEnds(ctx context.Context) (known ends, held map[string]bool,
 		}
 	}
 	return known, held, rows.Err()
+}
+
+// seenMany are the texts that store how far logs were found to go, by number of rows.
+var seenMany = manyRows(endColumns, `INSERT INTO tidings_outbox_log (topic, log, part, next, seen) VALUES `,
+	` ON CONFLICT (topic, log, part) DO UPDATE
+		SET seen = CASE WHEN excluded.seen > tidings_outbox_log.seen THEN excluded.seen ELSE tidings_outbox_log.seen END`)
+
+// storeSeen stores how far the log of a topic was found to go, where that is further than this outbox has written: a
+// reader may stand behind the events of others, and what is cut off there has to be filled as well. Where nobody else
+// writes it stores nothing.
+func (r *relay) storeSeen(ctx context.Context, parts []bus.Partition) error {
+	var args []any
+	for _, p := range parts {
+		if p.Next > r.logs.ends.of(logPart{p.Topic, p.Log, p.Partition}) {
+			args = append(args, p.Topic, p.Log, int64(p.Partition), 0, p.Next)
+		}
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	asked := time.Now()
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
+	err := r.w.InOwnTx(ctx, func(ctx context.Context, tx Tx) error {
+		err := chunks(len(args)/endColumns, func(text, from, to int) error {
+			_, err := tx.ExecContext(ctx, seenMany[text], args[endColumns*from:endColumns*to]...)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("store the ends of logs: %w", err)
+		}
+		return r.renewIn(ctx, tx)
+	})
+	return r.renewedBy(asked, err)
 }

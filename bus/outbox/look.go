@@ -132,7 +132,11 @@ func (r *relay) takeAnswer(ctx context.Context, topic string, l *look, a answer)
 		r.ask(ctx, topic, l)
 		return r.takeLook(ctx, topic, l)
 	}
-	if err := r.mend(ctx, l, a); err != nil {
+	err := r.mend(ctx, l, a)
+	if err == nil {
+		err = r.storeSeen(ctx, a.parts)
+	}
+	if err != nil {
 		l.doubt, l.waited = true, false // all is as it was, or nearly: it is found again
 		return err
 	}

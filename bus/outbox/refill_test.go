@@ -94,3 +94,45 @@ func TestFillIsEndedByTheRelayThatLeads(t *testing.T) {
 		t.Errorf("%v, %v", all, err)
 	}
 }
+
+// Where two owners write to a topic, a reader may stand behind the other one's events, which this relay never wrote.
+func TestReaderBehindAnotherOwnersEventsMissesNothing(t *testing.T) {
+	o, rec := quick(t), bustest.NewRecorder(bustest.WithPartitions(1))
+	stop := relaying(t, o, rec)
+	addEvents(t, o, 1, 10)
+	drained(t, o)
+	for i := range 10 {
+		putForeign(rec, event("other", i+1))
+	}
+	place := ends4(t, rec)[0] // of a reader that has everything
+	eventually(t, "a look", func() bool { return count(t, o.db, `SELECT max(seen) FROM tidings_outbox_log`) == int(place) })
+	stop()
+	rec.Shorten(topic, 0, 5)
+	addEvents(t, o, 11, 12)
+	o.pace.slack = 0
+	relaying(t, o, rec)
+	eventually(t, "both new events behind the reader's place", func() bool {
+		var read []string
+		for i, e := range inLog(t, rec) {
+			if int64(i) >= place {
+				read = append(read, e.ID)
+			}
+		}
+		return slices.Contains(read, "a-11") && slices.Contains(read, "a-12")
+	})
+	eventually(t, "an end of that", func() bool { return count(t, o.db, `SELECT count(*) FROM tidings_outbox_log WHERE refill_to > 0`) == 0 })
+}
+
+// Nothing is written for a look at a log in which there is nothing of others.
+func TestLookAtALogOfOneOwnerStoresNothing(t *testing.T) {
+	o, rec := quick(t), bustest.NewRecorder()
+	in := &asking{Bus: rec}
+	relaying(t, o, in)
+	addEvents(t, o, 1, 10)
+	drained(t, o)
+	asked := in.n.Load()
+	eventually(t, "some looks", func() bool { return in.n.Load() > asked+3 })
+	if n := count(t, o.db, `SELECT count(*) FROM tidings_outbox_log WHERE seen > 0`); n != 0 {
+		t.Errorf("%d are stored", n)
+	}
+}

@@ -198,7 +198,9 @@ func (r *relay) settle(ctx context.Context, l lack) (lacking int64, err error) {
 // apart.
 func (r *relay) settleCut(ctx context.Context, tx Tx, l lack, c cut) (lacking int64, err error) {
 	// SQLite counts arguments in the order of the text.
-	all, err := returned(ctx, tx, `UPDATE tidings_outbox_log SET next = $1 WHERE topic = $2 AND log = $3 AND part = $4
+	all, err := returned(ctx, tx, `UPDATE tidings_outbox_log SET
+		next = CASE WHEN next < $1 THEN next ELSE $1 END, seen = CASE WHEN seen < $1 THEN seen ELSE $1 END
+		WHERE topic = $2 AND log = $3 AND part = $4
 		RETURNING CASE WHEN purged_next <= $1 THEN 0 WHEN purged < purged_next - $1 THEN purged ELSE purged_next - $1 END`,
 		c.next, l.topic, l.log, int64(c.part))
 	if err != nil || len(all) == 0 {

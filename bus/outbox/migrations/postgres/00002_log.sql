@@ -6,6 +6,7 @@ CREATE TABLE tidings_outbox_log (
     log         TEXT COLLATE "C" NOT NULL,
     part        INTEGER          NOT NULL,
     next        BIGINT           NOT NULL,
+    seen        BIGINT           NOT NULL DEFAULT 0,
     purged      BIGINT           NOT NULL DEFAULT 0,
     purged_next BIGINT           NOT NULL DEFAULT 0,
     refill_from BIGINT           NOT NULL DEFAULT 0,

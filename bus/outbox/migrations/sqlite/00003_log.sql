@@ -1,13 +1,15 @@
 -- +goose Up
 
 -- How far each partition of each log was marked as sent (next: one past the highest offset), so that a log that lacks
--- some of it is found without going through all rows; what was purged of it: how many events, up to where; and between which
--- offsets nothing is to stay, for the log was cut there, with the lowest position that may have to go (0: none).
+-- some of it is found without going through all rows; how far it was found to go with what others write there (seen);
+-- what was purged of it: how many events, up to where; and between which offsets nothing is to stay, for the log was
+-- cut there, with the lowest position that may have to go (0: none).
 CREATE TABLE tidings_outbox_log (
     topic       TEXT    NOT NULL,
     log         TEXT    NOT NULL,
     part        INTEGER NOT NULL,
     next        INTEGER NOT NULL,
+    seen        INTEGER NOT NULL DEFAULT 0,
     purged      INTEGER NOT NULL DEFAULT 0,
     purged_next INTEGER NOT NULL DEFAULT 0,
     refill_from INTEGER NOT NULL DEFAULT 0,
