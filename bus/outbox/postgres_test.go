@@ -54,6 +54,11 @@ func TestOnPostgres(t *testing.T) {
 		{"RelayThatLostItsLeaseStopsAndComesBack", TestRelayThatLostItsLeaseStopsAndComesBack},
 		{"LeaseLostAtTheMarkEndsTheWork", TestLeaseLostAtTheMarkEndsTheWork},
 		{"TwoLeadersRepeatAndKeepTheOrder", TestTwoLeadersRepeatAndKeepTheOrder},
+		// Logs that are looked at.
+		{"TopicThatCannotBeDescribedHoldsUpItsOwnPurgeOnly", TestTopicThatCannotBeDescribedHoldsUpItsOwnPurgeOnly},
+		{"FillGoesThroughWhatWasMarkedSinceTheLastLook", TestFillGoesThroughWhatWasMarkedSinceTheLastLook},
+		{"FillIsEndedByTheRelayThatLeads", TestFillIsEndedByTheRelayThatLeads},
+		{"ReaderBehindAnotherOwnersEventsMissesNothing", TestReaderBehindAnotherOwnersEventsMissesNothing},
 		// Numbers and heartbeats.
 		{"EventsAreNumberedPerTopicAndSource", TestEventsAreNumberedPerTopicAndSource},
 		{"RowThatCantBeSentTakesNoNumber", TestRowThatCantBeSentTakesNoNumber},
