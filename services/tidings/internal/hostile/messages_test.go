@@ -50,8 +50,8 @@ type hostileRecord struct {
 // big is the size of what is huge: it leaves room for an envelope under the broker's limit.
 const big = 900_000
 
-// records are hostile records of every kind; real is the id of a user whom the owner tells of.
-func records(t *testing.T, real string) []hostileRecord {
+// records are hostile records of every kind; known is the id of a user whom the owner tells of.
+func records(t *testing.T, known string) []hostileRecord {
 	var all []hostileRecord
 	add := func(name string, f fates, value []byte, headers ...string) *kgo.Record {
 		r := &kgo.Record{Key: []byte(name), Value: value}
@@ -115,7 +115,7 @@ func records(t *testing.T, real string) []hostileRecord {
 		event(name, f, func(e *bus.Event) { e.Data = data(t, name, change) })
 	}
 	user("no id", fates{dead, takes, takes}, func(u *eventsv1.User) { u.Id = "" })
-	user("somebody else's id", fates{dead, takes, takes}, func(u *eventsv1.User) { u.Id = real })
+	user("somebody else's id", fates{dead, takes, takes}, func(u *eventsv1.User) { u.Id = known })
 	user("a name of 900 kB", takenByAll, func(u *eventsv1.User) { u.Name = strings.Repeat("N", big) })
 	user("a name of 450,000 words", takenByAll, func(u *eventsv1.User) { u.Name = strings.Repeat("n ", big/2) })
 	user("a name with a NUL", takenByAll, func(u *eventsv1.User) { u.Name = "Nul\x00" })
@@ -124,12 +124,12 @@ func records(t *testing.T, real string) []hostileRecord {
 	})
 
 	// Events of others, about a user who is there.
-	for _, m := range []proto.Message{&eventsv1.UserUpdated{User: &eventsv1.User{Id: real, Name: "Forged"}}, &eventsv1.UserDeleted{Id: real}} {
-		e, err := bus.NewEvent("/elsewhere", real, 1000, m)
+	for _, m := range []proto.Message{&eventsv1.UserUpdated{User: &eventsv1.User{Id: known, Name: "Forged"}}, &eventsv1.UserDeleted{Id: known}} {
+		e, err := bus.NewEvent("/elsewhere", known, 1000, m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		add("of another source: "+e.Type, passedOver, e.AppendEnvelope(nil), structured...).Key = []byte(real)
+		add("of another source: "+e.Type, passedOver, e.AppendEnvelope(nil), structured...).Key = []byte(known)
 	}
 	return all
 }
