@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// NameOrder is the order in which the parts of a name are written.
+type NameOrder int32
+
+const (
+	// Nobody said: the given name first.
+	NameOrder_NAME_ORDER_UNSPECIFIED NameOrder = 0
+	// The given name first: "Ada Lovelace".
+	NameOrder_NAME_ORDER_GIVEN_FIRST NameOrder = 1
+	// The family name first: "Nagy Ilona".
+	NameOrder_NAME_ORDER_FAMILY_FIRST NameOrder = 2
+)
+
+// Enum value maps for NameOrder.
+var (
+	NameOrder_name = map[int32]string{
+		0: "NAME_ORDER_UNSPECIFIED",
+		1: "NAME_ORDER_GIVEN_FIRST",
+		2: "NAME_ORDER_FAMILY_FIRST",
+	}
+	NameOrder_value = map[string]int32{
+		"NAME_ORDER_UNSPECIFIED":  0,
+		"NAME_ORDER_GIVEN_FIRST":  1,
+		"NAME_ORDER_FAMILY_FIRST": 2,
+	}
+)
+
+func (x NameOrder) Enum() *NameOrder {
+	p := new(NameOrder)
+	*p = x
+	return p
+}
+
+func (x NameOrder) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NameOrder) Descriptor() protoreflect.EnumDescriptor {
+	return file_directory_v1_directory_service_proto_enumTypes[0].Descriptor()
+}
+
+func (NameOrder) Type() protoreflect.EnumType {
+	return &file_directory_v1_directory_service_proto_enumTypes[0]
+}
+
+func (x NameOrder) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NameOrder.Descriptor instead.
+func (NameOrder) EnumDescriptor() ([]byte, []int) {
+	return file_directory_v1_directory_service_proto_rawDescGZIP(), []int{0}
+}
+
 // Person is a user as the directory knows it: the newest version that it has applied.
 type Person struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -38,7 +91,23 @@ type Person struct {
 	// When the user was created, as the users service says; not when the directory heard of it.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When the user came to be as it is here, as the users service says; create_time at version 1.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// What the person wants to be called by others, in one line. Empty: nothing but `name`. Absent: the directory was not
+	// told, which is so for people of whom nothing was heard since 0.2.0.
+	DisplayName *string `protobuf:"bytes,7,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
+	// The language and region the person reads, as a BCP 47 tag ("de-CH"). Empty: the user said none. Absent: the
+	// directory was not told.
+	Locale *string `protobuf:"bytes,8,opt,name=locale,proto3,oneof" json:"locale,omitempty"`
+	// Where the person can be called: E.164 ("+41443643232"). Empty: the user gave none. Absent: the directory was not
+	// told.
+	Phone *string `protobuf:"bytes,9,opt,name=phone,proto3,oneof" json:"phone,omitempty"`
+	// What family and friends use of `name`; all of a name that has one part. Absent until an event is applied by 0.2.0 or
+	// later: rebuild the directory to have it of everybody.
+	GivenName *string `protobuf:"bytes,10,opt,name=given_name,json=givenName,proto3,oneof" json:"given_name,omitempty"`
+	// What relatives share of `name`; empty where there is none. Absent as given_name is.
+	FamilyName *string `protobuf:"bytes,11,opt,name=family_name,json=familyName,proto3,oneof" json:"family_name,omitempty"`
+	// Which part of `name` is written first. A number that this directory does not know is passed on as it came.
+	NameOrder     NameOrder `protobuf:"varint,12,opt,name=name_order,json=nameOrder,proto3,enum=directory.v1.NameOrder" json:"name_order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -113,6 +182,48 @@ func (x *Person) GetUpdateTime() *timestamppb.Timestamp {
 		return x.UpdateTime
 	}
 	return nil
+}
+
+func (x *Person) GetDisplayName() string {
+	if x != nil && x.DisplayName != nil {
+		return *x.DisplayName
+	}
+	return ""
+}
+
+func (x *Person) GetLocale() string {
+	if x != nil && x.Locale != nil {
+		return *x.Locale
+	}
+	return ""
+}
+
+func (x *Person) GetPhone() string {
+	if x != nil && x.Phone != nil {
+		return *x.Phone
+	}
+	return ""
+}
+
+func (x *Person) GetGivenName() string {
+	if x != nil && x.GivenName != nil {
+		return *x.GivenName
+	}
+	return ""
+}
+
+func (x *Person) GetFamilyName() string {
+	if x != nil && x.FamilyName != nil {
+		return *x.FamilyName
+	}
+	return ""
+}
+
+func (x *Person) GetNameOrder() NameOrder {
+	if x != nil {
+		return x.NameOrder
+	}
+	return NameOrder_NAME_ORDER_UNSPECIFIED
 }
 
 // GetPersonRequest is the request of DirectoryService.GetPerson.
@@ -361,7 +472,7 @@ func (x *LookupByEmailResponse) GetTotalSize() int32 {
 // SearchPeopleRequest is the request of DirectoryService.SearchPeople.
 type SearchPeopleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. The beginning of an address or of one word of a name, 1 to 254 bytes, compared without regard to case
+	// Required. The beginning of an address or of one word of a name or display name, 1 to 254 bytes, compared without regard to case
 	// (Unicode case folding). "ad", "lovelace" and "ada@ex" each find Ada Lovelace, ada@example.org; "lace" does not.
 	Query string `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
 	// The most people to return. 0, the default, is 50; more than 1,000 is taken as 1,000; less than 0 is an error.
@@ -494,7 +605,7 @@ var File_directory_v1_directory_service_proto protoreflect.FileDescriptor
 
 const file_directory_v1_directory_service_proto_rawDesc = "" +
 	"\n" +
-	"$directory/v1/directory_service.proto\x12\fdirectory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x01\n" +
+	"$directory/v1/directory_service.proto\x12\fdirectory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x03\n" +
 	"\x06Person\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x12\n" +
@@ -503,7 +614,22 @@ const file_directory_v1_directory_service_proto_rawDesc = "" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"C\n" +
+	"updateTime\x12&\n" +
+	"\fdisplay_name\x18\a \x01(\tH\x00R\vdisplayName\x88\x01\x01\x12\x1b\n" +
+	"\x06locale\x18\b \x01(\tH\x01R\x06locale\x88\x01\x01\x12\x19\n" +
+	"\x05phone\x18\t \x01(\tH\x02R\x05phone\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"given_name\x18\n" +
+	" \x01(\tH\x03R\tgivenName\x88\x01\x01\x12$\n" +
+	"\vfamily_name\x18\v \x01(\tH\x04R\n" +
+	"familyName\x88\x01\x01\x126\n" +
+	"\n" +
+	"name_order\x18\f \x01(\x0e2\x17.directory.v1.NameOrderR\tnameOrderB\x0f\n" +
+	"\r_display_nameB\t\n" +
+	"\a_localeB\b\n" +
+	"\x06_phoneB\r\n" +
+	"\v_given_nameB\x0e\n" +
+	"\f_family_name\"C\n" +
 	"\x10GetPersonRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vmin_version\x18\x02 \x01(\x04R\n" +
@@ -529,7 +655,11 @@ const file_directory_v1_directory_service_proto_rawDesc = "" +
 	"\x06people\x18\x01 \x03(\v2\x14.directory.v1.PersonR\x06people\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x05R\ttotalSize2\x91\x02\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize*`\n" +
+	"\tNameOrder\x12\x1a\n" +
+	"\x16NAME_ORDER_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16NAME_ORDER_GIVEN_FIRST\x10\x01\x12\x1b\n" +
+	"\x17NAME_ORDER_FAMILY_FIRST\x10\x022\x91\x02\n" +
 	"\x10DirectoryService\x12L\n" +
 	"\tGetPerson\x12\x1e.directory.v1.GetPersonRequest\x1a\x1f.directory.v1.GetPersonResponse\x12X\n" +
 	"\rLookupByEmail\x12\".directory.v1.LookupByEmailRequest\x1a#.directory.v1.LookupByEmailResponse\x12U\n" +
@@ -548,34 +678,37 @@ func file_directory_v1_directory_service_proto_rawDescGZIP() []byte {
 	return file_directory_v1_directory_service_proto_rawDescData
 }
 
+var file_directory_v1_directory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_directory_v1_directory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_directory_v1_directory_service_proto_goTypes = []any{
-	(*Person)(nil),                // 0: directory.v1.Person
-	(*GetPersonRequest)(nil),      // 1: directory.v1.GetPersonRequest
-	(*GetPersonResponse)(nil),     // 2: directory.v1.GetPersonResponse
-	(*LookupByEmailRequest)(nil),  // 3: directory.v1.LookupByEmailRequest
-	(*LookupByEmailResponse)(nil), // 4: directory.v1.LookupByEmailResponse
-	(*SearchPeopleRequest)(nil),   // 5: directory.v1.SearchPeopleRequest
-	(*SearchPeopleResponse)(nil),  // 6: directory.v1.SearchPeopleResponse
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(NameOrder)(0),                // 0: directory.v1.NameOrder
+	(*Person)(nil),                // 1: directory.v1.Person
+	(*GetPersonRequest)(nil),      // 2: directory.v1.GetPersonRequest
+	(*GetPersonResponse)(nil),     // 3: directory.v1.GetPersonResponse
+	(*LookupByEmailRequest)(nil),  // 4: directory.v1.LookupByEmailRequest
+	(*LookupByEmailResponse)(nil), // 5: directory.v1.LookupByEmailResponse
+	(*SearchPeopleRequest)(nil),   // 6: directory.v1.SearchPeopleRequest
+	(*SearchPeopleResponse)(nil),  // 7: directory.v1.SearchPeopleResponse
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_directory_v1_directory_service_proto_depIdxs = []int32{
-	7, // 0: directory.v1.Person.create_time:type_name -> google.protobuf.Timestamp
-	7, // 1: directory.v1.Person.update_time:type_name -> google.protobuf.Timestamp
-	0, // 2: directory.v1.GetPersonResponse.person:type_name -> directory.v1.Person
-	0, // 3: directory.v1.LookupByEmailResponse.people:type_name -> directory.v1.Person
-	0, // 4: directory.v1.SearchPeopleResponse.people:type_name -> directory.v1.Person
-	1, // 5: directory.v1.DirectoryService.GetPerson:input_type -> directory.v1.GetPersonRequest
-	3, // 6: directory.v1.DirectoryService.LookupByEmail:input_type -> directory.v1.LookupByEmailRequest
-	5, // 7: directory.v1.DirectoryService.SearchPeople:input_type -> directory.v1.SearchPeopleRequest
-	2, // 8: directory.v1.DirectoryService.GetPerson:output_type -> directory.v1.GetPersonResponse
-	4, // 9: directory.v1.DirectoryService.LookupByEmail:output_type -> directory.v1.LookupByEmailResponse
-	6, // 10: directory.v1.DirectoryService.SearchPeople:output_type -> directory.v1.SearchPeopleResponse
-	8, // [8:11] is the sub-list for method output_type
-	5, // [5:8] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	8, // 0: directory.v1.Person.create_time:type_name -> google.protobuf.Timestamp
+	8, // 1: directory.v1.Person.update_time:type_name -> google.protobuf.Timestamp
+	0, // 2: directory.v1.Person.name_order:type_name -> directory.v1.NameOrder
+	1, // 3: directory.v1.GetPersonResponse.person:type_name -> directory.v1.Person
+	1, // 4: directory.v1.LookupByEmailResponse.people:type_name -> directory.v1.Person
+	1, // 5: directory.v1.SearchPeopleResponse.people:type_name -> directory.v1.Person
+	2, // 6: directory.v1.DirectoryService.GetPerson:input_type -> directory.v1.GetPersonRequest
+	4, // 7: directory.v1.DirectoryService.LookupByEmail:input_type -> directory.v1.LookupByEmailRequest
+	6, // 8: directory.v1.DirectoryService.SearchPeople:input_type -> directory.v1.SearchPeopleRequest
+	3, // 9: directory.v1.DirectoryService.GetPerson:output_type -> directory.v1.GetPersonResponse
+	5, // 10: directory.v1.DirectoryService.LookupByEmail:output_type -> directory.v1.LookupByEmailResponse
+	7, // 11: directory.v1.DirectoryService.SearchPeople:output_type -> directory.v1.SearchPeopleResponse
+	9, // [9:12] is the sub-list for method output_type
+	6, // [6:9] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_directory_v1_directory_service_proto_init() }
@@ -583,18 +716,20 @@ func file_directory_v1_directory_service_proto_init() {
 	if File_directory_v1_directory_service_proto != nil {
 		return
 	}
+	file_directory_v1_directory_service_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_directory_v1_directory_service_proto_rawDesc), len(file_directory_v1_directory_service_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_directory_v1_directory_service_proto_goTypes,
 		DependencyIndexes: file_directory_v1_directory_service_proto_depIdxs,
+		EnumInfos:         file_directory_v1_directory_service_proto_enumTypes,
 		MessageInfos:      file_directory_v1_directory_service_proto_msgTypes,
 	}.Build()
 	File_directory_v1_directory_service_proto = out.File

@@ -51,8 +51,8 @@ type DirectoryServiceClient interface {
 	// Errors: INVALID_ARGUMENT if the address is empty or too long, the page size is negative, or the page token is
 	// not one that this lookup gave; UNAVAILABLE while the database cannot be read: try again.
 	LookupByEmail(ctx context.Context, in *LookupByEmailRequest, opts ...grpc.CallOption) (*LookupByEmailResponse, error)
-	// SearchPeople returns everybody whose address, or any word of whose name, begins with the query, a page at a
-	// time, each person once. The order is the same from page to page; nothing more is promised of it.
+	// SearchPeople returns everybody whose address, or any word of whose name or display name, begins with the query, a
+	// page at a time, each person once. The order is the same from page to page; nothing more is promised of it.
 	//
 	// Pages are read one after another, not from one snapshot: a person changed meanwhile may be missing.
 	//
@@ -124,8 +124,8 @@ type DirectoryServiceServer interface {
 	// Errors: INVALID_ARGUMENT if the address is empty or too long, the page size is negative, or the page token is
 	// not one that this lookup gave; UNAVAILABLE while the database cannot be read: try again.
 	LookupByEmail(context.Context, *LookupByEmailRequest) (*LookupByEmailResponse, error)
-	// SearchPeople returns everybody whose address, or any word of whose name, begins with the query, a page at a
-	// time, each person once. The order is the same from page to page; nothing more is promised of it.
+	// SearchPeople returns everybody whose address, or any word of whose name or display name, begins with the query, a
+	// page at a time, each person once. The order is the same from page to page; nothing more is promised of it.
 	//
 	// Pages are read one after another, not from one snapshot: a person changed meanwhile may be missing.
 	//

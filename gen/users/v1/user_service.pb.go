@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// NameOrder is the order in which the parts of a name are written.
+type NameOrder int32
+
+const (
+	// Nobody said: the given name first.
+	NameOrder_NAME_ORDER_UNSPECIFIED NameOrder = 0
+	// The given name first: "Ada Lovelace".
+	NameOrder_NAME_ORDER_GIVEN_FIRST NameOrder = 1
+	// The family name first: "Nagy Ilona".
+	NameOrder_NAME_ORDER_FAMILY_FIRST NameOrder = 2
+)
+
+// Enum value maps for NameOrder.
+var (
+	NameOrder_name = map[int32]string{
+		0: "NAME_ORDER_UNSPECIFIED",
+		1: "NAME_ORDER_GIVEN_FIRST",
+		2: "NAME_ORDER_FAMILY_FIRST",
+	}
+	NameOrder_value = map[string]int32{
+		"NAME_ORDER_UNSPECIFIED":  0,
+		"NAME_ORDER_GIVEN_FIRST":  1,
+		"NAME_ORDER_FAMILY_FIRST": 2,
+	}
+)
+
+func (x NameOrder) Enum() *NameOrder {
+	p := new(NameOrder)
+	*p = x
+	return p
+}
+
+func (x NameOrder) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NameOrder) Descriptor() protoreflect.EnumDescriptor {
+	return file_users_v1_user_service_proto_enumTypes[0].Descriptor()
+}
+
+func (NameOrder) Type() protoreflect.EnumType {
+	return &file_users_v1_user_service_proto_enumTypes[0]
+}
+
+func (x NameOrder) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NameOrder.Descriptor instead.
+func (NameOrder) EnumDescriptor() ([]byte, []int) {
+	return file_users_v1_user_service_proto_rawDescGZIP(), []int{0}
+}
+
 // User is somebody who can be written to.
 type User struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -40,7 +93,21 @@ type User struct {
 	// When the user was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When the user was last changed; create_time if it never was.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// What the user wants to be called by others, in one line. Empty: nothing but `name`.
+	DisplayName string `protobuf:"bytes,7,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// The language and region the user reads, as a BCP 47 tag in its canonical form ("de-CH"). Empty: the user said none.
+	Locale string `protobuf:"bytes,8,opt,name=locale,proto3" json:"locale,omitempty"`
+	// Where the user can be called: E.164 ("+41443643232"). Empty: the user gave none.
+	Phone string `protobuf:"bytes,9,opt,name=phone,proto3" json:"phone,omitempty"`
+	// What family and friends use of `name`; all of a name that has one part. Where the user gave `name` alone, it is what
+	// stands before the last space.
+	GivenName string `protobuf:"bytes,10,opt,name=given_name,json=givenName,proto3" json:"given_name,omitempty"`
+	// What relatives share of `name`; empty where there is none. Where the user gave `name` alone, it is what stands
+	// behind the last space.
+	FamilyName string `protobuf:"bytes,11,opt,name=family_name,json=familyName,proto3" json:"family_name,omitempty"`
+	// Which part of `name` is written first; unspecified unless the user said so.
+	NameOrder     NameOrder `protobuf:"varint,12,opt,name=name_order,json=nameOrder,proto3,enum=users.v1.NameOrder" json:"name_order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -115,6 +182,48 @@ func (x *User) GetUpdateTime() *timestamppb.Timestamp {
 		return x.UpdateTime
 	}
 	return nil
+}
+
+func (x *User) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *User) GetLocale() string {
+	if x != nil {
+		return x.Locale
+	}
+	return ""
+}
+
+func (x *User) GetPhone() string {
+	if x != nil {
+		return x.Phone
+	}
+	return ""
+}
+
+func (x *User) GetGivenName() string {
+	if x != nil {
+		return x.GivenName
+	}
+	return ""
+}
+
+func (x *User) GetFamilyName() string {
+	if x != nil {
+		return x.FamilyName
+	}
+	return ""
+}
+
+func (x *User) GetNameOrder() NameOrder {
+	if x != nil {
+		return x.NameOrder
+	}
+	return NameOrder_NAME_ORDER_UNSPECIFIED
 }
 
 // GetUserRequest is the request of UserService.GetUser.
@@ -355,7 +464,7 @@ var File_users_v1_user_service_proto protoreflect.FileDescriptor
 
 const file_users_v1_user_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1busers/v1/user_service.proto\x12\busers.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x01\n" +
+	"\x1busers/v1/user_service.proto\x12\busers.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x03\n" +
 	"\x04User\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x12\n" +
@@ -364,7 +473,17 @@ const file_users_v1_user_service_proto_rawDesc = "" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"A\n" +
+	"updateTime\x12!\n" +
+	"\fdisplay_name\x18\a \x01(\tR\vdisplayName\x12\x16\n" +
+	"\x06locale\x18\b \x01(\tR\x06locale\x12\x14\n" +
+	"\x05phone\x18\t \x01(\tR\x05phone\x12\x1d\n" +
+	"\n" +
+	"given_name\x18\n" +
+	" \x01(\tR\tgivenName\x12\x1f\n" +
+	"\vfamily_name\x18\v \x01(\tR\n" +
+	"familyName\x122\n" +
+	"\n" +
+	"name_order\x18\f \x01(\x0e2\x13.users.v1.NameOrderR\tnameOrder\"A\n" +
 	"\x0eGetUserRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vmin_version\x18\x02 \x01(\x04R\n" +
@@ -379,7 +498,11 @@ const file_users_v1_user_service_proto_rawDesc = "" +
 	"\x05users\x18\x01 \x03(\v2\x0e.users.v1.UserR\x05users\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x05R\ttotalSize2\x93\x01\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize*`\n" +
+	"\tNameOrder\x12\x1a\n" +
+	"\x16NAME_ORDER_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16NAME_ORDER_GIVEN_FIRST\x10\x01\x12\x1b\n" +
+	"\x17NAME_ORDER_FAMILY_FIRST\x10\x022\x93\x01\n" +
 	"\vUserService\x12>\n" +
 	"\aGetUser\x12\x18.users.v1.GetUserRequest\x1a\x19.users.v1.GetUserResponse\x12D\n" +
 	"\tListUsers\x12\x1a.users.v1.ListUsersRequest\x1a\x1b.users.v1.ListUsersResponseB\x96\x01\n" +
@@ -397,29 +520,32 @@ func file_users_v1_user_service_proto_rawDescGZIP() []byte {
 	return file_users_v1_user_service_proto_rawDescData
 }
 
+var file_users_v1_user_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_users_v1_user_service_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_users_v1_user_service_proto_goTypes = []any{
-	(*User)(nil),                  // 0: users.v1.User
-	(*GetUserRequest)(nil),        // 1: users.v1.GetUserRequest
-	(*GetUserResponse)(nil),       // 2: users.v1.GetUserResponse
-	(*ListUsersRequest)(nil),      // 3: users.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),     // 4: users.v1.ListUsersResponse
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(NameOrder)(0),                // 0: users.v1.NameOrder
+	(*User)(nil),                  // 1: users.v1.User
+	(*GetUserRequest)(nil),        // 2: users.v1.GetUserRequest
+	(*GetUserResponse)(nil),       // 3: users.v1.GetUserResponse
+	(*ListUsersRequest)(nil),      // 4: users.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),     // 5: users.v1.ListUsersResponse
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_users_v1_user_service_proto_depIdxs = []int32{
-	5, // 0: users.v1.User.create_time:type_name -> google.protobuf.Timestamp
-	5, // 1: users.v1.User.update_time:type_name -> google.protobuf.Timestamp
-	0, // 2: users.v1.GetUserResponse.user:type_name -> users.v1.User
-	0, // 3: users.v1.ListUsersResponse.users:type_name -> users.v1.User
-	1, // 4: users.v1.UserService.GetUser:input_type -> users.v1.GetUserRequest
-	3, // 5: users.v1.UserService.ListUsers:input_type -> users.v1.ListUsersRequest
-	2, // 6: users.v1.UserService.GetUser:output_type -> users.v1.GetUserResponse
-	4, // 7: users.v1.UserService.ListUsers:output_type -> users.v1.ListUsersResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	6, // 0: users.v1.User.create_time:type_name -> google.protobuf.Timestamp
+	6, // 1: users.v1.User.update_time:type_name -> google.protobuf.Timestamp
+	0, // 2: users.v1.User.name_order:type_name -> users.v1.NameOrder
+	1, // 3: users.v1.GetUserResponse.user:type_name -> users.v1.User
+	1, // 4: users.v1.ListUsersResponse.users:type_name -> users.v1.User
+	2, // 5: users.v1.UserService.GetUser:input_type -> users.v1.GetUserRequest
+	4, // 6: users.v1.UserService.ListUsers:input_type -> users.v1.ListUsersRequest
+	3, // 7: users.v1.UserService.GetUser:output_type -> users.v1.GetUserResponse
+	5, // 8: users.v1.UserService.ListUsers:output_type -> users.v1.ListUsersResponse
+	7, // [7:9] is the sub-list for method output_type
+	5, // [5:7] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_users_v1_user_service_proto_init() }
@@ -432,13 +558,14 @@ func file_users_v1_user_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_users_v1_user_service_proto_rawDesc), len(file_users_v1_user_service_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_users_v1_user_service_proto_goTypes,
 		DependencyIndexes: file_users_v1_user_service_proto_depIdxs,
+		EnumInfos:         file_users_v1_user_service_proto_enumTypes,
 		MessageInfos:      file_users_v1_user_service_proto_msgTypes,
 	}.Build()
 	File_users_v1_user_service_proto = out.File

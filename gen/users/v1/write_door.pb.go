@@ -28,8 +28,24 @@ type CreateUserRequest struct {
 	// If another user holds it, compared without regard to case, the answer is 409 with the Location of that user, so
 	// that a retry finds what it made.
 	Email string `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
-	// Required. What the user is called: 1 to 200 characters in one line; white space around it is removed.
-	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// What the user is called: 1 to 200 characters in one line; white space around it is removed. Required, unless the
+	// name is given in parts; giving both is refused.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// What the user wants to be called by others: at most 200 characters in one line; white space around it is removed.
+	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// The language and region the user reads: a BCP 47 tag, at most 35 bytes. It is stored in its canonical form ("de-ch"
+	// as "de-CH").
+	Locale string `protobuf:"bytes,4,opt,name=locale,proto3" json:"locale,omitempty"`
+	// Where the user can be called: E.164, a plus, a digit other than 0, and up to 14 more ("+41443643232"). Spaces, dots,
+	// hyphens and brackets between digits are removed.
+	Phone string `protobuf:"bytes,5,opt,name=phone,proto3" json:"phone,omitempty"`
+	// The name in parts, instead of `name`: what family and friends use, and all that is no family name. `name` becomes the
+	// parts in their order with a space between, and its bounds hold for that.
+	GivenName string `protobuf:"bytes,6,opt,name=given_name,json=givenName,proto3" json:"given_name,omitempty"`
+	// The name in parts, instead of `name`: what relatives share. May be left out where there is none.
+	FamilyName string `protobuf:"bytes,7,opt,name=family_name,json=familyName,proto3" json:"family_name,omitempty"`
+	// The name in parts: which is written first. Refused without them.
+	NameOrder     NameOrder `protobuf:"varint,8,opt,name=name_order,json=nameOrder,proto3,enum=users.v1.NameOrder" json:"name_order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -78,16 +94,72 @@ func (x *CreateUserRequest) GetName() string {
 	return ""
 }
 
+func (x *CreateUserRequest) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *CreateUserRequest) GetLocale() string {
+	if x != nil {
+		return x.Locale
+	}
+	return ""
+}
+
+func (x *CreateUserRequest) GetPhone() string {
+	if x != nil {
+		return x.Phone
+	}
+	return ""
+}
+
+func (x *CreateUserRequest) GetGivenName() string {
+	if x != nil {
+		return x.GivenName
+	}
+	return ""
+}
+
+func (x *CreateUserRequest) GetFamilyName() string {
+	if x != nil {
+		return x.FamilyName
+	}
+	return ""
+}
+
+func (x *CreateUserRequest) GetNameOrder() NameOrder {
+	if x != nil {
+		return x.NameOrder
+	}
+	return NameOrder_NAME_ORDER_UNSPECIFIED
+}
+
 // UpdateUserRequest is the body of PATCH /v1/users/{id}.
 //
-// A field that is absent, or null, is left as it is; an empty one is a value, and is refused as such. A request that
-// changes nothing keeps the version and publishes no event. A user that was deleted is 404.
+// A field that is absent, or null, is left as it is; an empty one is a value: it removes what may be empty (display_name,
+// locale, phone), and is refused for what may not (email, name). A request that changes nothing keeps the version and
+// publishes no event. A user that was deleted is 404.
 type UpdateUserRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new address, under the rules of CreateUserRequest.email.
 	Email *string `protobuf:"bytes,1,opt,name=email,proto3,oneof" json:"email,omitempty"`
-	// The new name, under the rules of CreateUserRequest.name.
-	Name          *string `protobuf:"bytes,2,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	// The new name, under the rules of CreateUserRequest.name. It replaces the name's parts and their order too.
+	Name *string `protobuf:"bytes,2,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	// The new display name, under the rules of CreateUserRequest.display_name; empty removes it.
+	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
+	// The new locale, under the rules of CreateUserRequest.locale; empty removes it.
+	Locale *string `protobuf:"bytes,4,opt,name=locale,proto3,oneof" json:"locale,omitempty"`
+	// The new number, under the rules of CreateUserRequest.phone; empty removes it.
+	Phone *string `protobuf:"bytes,5,opt,name=phone,proto3,oneof" json:"phone,omitempty"`
+	// The new name in parts, under the rules of CreateUserRequest.given_name. The three fields are one value: where any of
+	// them is given, those that are not are empty.
+	GivenName *string `protobuf:"bytes,6,opt,name=given_name,json=givenName,proto3,oneof" json:"given_name,omitempty"`
+	// See given_name.
+	FamilyName *string `protobuf:"bytes,7,opt,name=family_name,json=familyName,proto3,oneof" json:"family_name,omitempty"`
+	// See given_name.
+	NameOrder     *NameOrder `protobuf:"varint,8,opt,name=name_order,json=nameOrder,proto3,enum=users.v1.NameOrder,oneof" json:"name_order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -136,19 +208,85 @@ func (x *UpdateUserRequest) GetName() string {
 	return ""
 }
 
+func (x *UpdateUserRequest) GetDisplayName() string {
+	if x != nil && x.DisplayName != nil {
+		return *x.DisplayName
+	}
+	return ""
+}
+
+func (x *UpdateUserRequest) GetLocale() string {
+	if x != nil && x.Locale != nil {
+		return *x.Locale
+	}
+	return ""
+}
+
+func (x *UpdateUserRequest) GetPhone() string {
+	if x != nil && x.Phone != nil {
+		return *x.Phone
+	}
+	return ""
+}
+
+func (x *UpdateUserRequest) GetGivenName() string {
+	if x != nil && x.GivenName != nil {
+		return *x.GivenName
+	}
+	return ""
+}
+
+func (x *UpdateUserRequest) GetFamilyName() string {
+	if x != nil && x.FamilyName != nil {
+		return *x.FamilyName
+	}
+	return ""
+}
+
+func (x *UpdateUserRequest) GetNameOrder() NameOrder {
+	if x != nil && x.NameOrder != nil {
+		return *x.NameOrder
+	}
+	return NameOrder_NAME_ORDER_UNSPECIFIED
+}
+
 var File_users_v1_write_door_proto protoreflect.FileDescriptor
 
 const file_users_v1_write_door_proto_rawDesc = "" +
 	"\n" +
-	"\x19users/v1/write_door.proto\x12\busers.v1\"=\n" +
+	"\x19users/v1/write_door.proto\x12\busers.v1\x1a\x1busers/v1/user_service.proto\"\x82\x02\n" +
 	"\x11CreateUserRequest\x12\x14\n" +
 	"\x05email\x18\x01 \x01(\tR\x05email\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"Z\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
+	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\x12\x16\n" +
+	"\x06locale\x18\x04 \x01(\tR\x06locale\x12\x14\n" +
+	"\x05phone\x18\x05 \x01(\tR\x05phone\x12\x1d\n" +
+	"\n" +
+	"given_name\x18\x06 \x01(\tR\tgivenName\x12\x1f\n" +
+	"\vfamily_name\x18\a \x01(\tR\n" +
+	"familyName\x122\n" +
+	"\n" +
+	"name_order\x18\b \x01(\x0e2\x13.users.v1.NameOrderR\tnameOrder\"\x91\x03\n" +
 	"\x11UpdateUserRequest\x12\x19\n" +
 	"\x05email\x18\x01 \x01(\tH\x00R\x05email\x88\x01\x01\x12\x17\n" +
-	"\x04name\x18\x02 \x01(\tH\x01R\x04name\x88\x01\x01B\b\n" +
+	"\x04name\x18\x02 \x01(\tH\x01R\x04name\x88\x01\x01\x12&\n" +
+	"\fdisplay_name\x18\x03 \x01(\tH\x02R\vdisplayName\x88\x01\x01\x12\x1b\n" +
+	"\x06locale\x18\x04 \x01(\tH\x03R\x06locale\x88\x01\x01\x12\x19\n" +
+	"\x05phone\x18\x05 \x01(\tH\x04R\x05phone\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"given_name\x18\x06 \x01(\tH\x05R\tgivenName\x88\x01\x01\x12$\n" +
+	"\vfamily_name\x18\a \x01(\tH\x06R\n" +
+	"familyName\x88\x01\x01\x127\n" +
+	"\n" +
+	"name_order\x18\b \x01(\x0e2\x13.users.v1.NameOrderH\aR\tnameOrder\x88\x01\x01B\b\n" +
 	"\x06_emailB\a\n" +
-	"\x05_nameB\x94\x01\n" +
+	"\x05_nameB\x0f\n" +
+	"\r_display_nameB\t\n" +
+	"\a_localeB\b\n" +
+	"\x06_phoneB\r\n" +
+	"\v_given_nameB\x0e\n" +
+	"\f_family_nameB\r\n" +
+	"\v_name_orderB\x94\x01\n" +
 	"\fcom.users.v1B\x0eWriteDoorProtoP\x01Z3github.com/tidings-dev/tidings/gen/users/v1;usersv1\xa2\x02\x03UXX\xaa\x02\bUsers.V1\xca\x02\bUsers\\V1\xe2\x02\x14Users\\V1\\GPBMetadata\xea\x02\tUsers::V1b\x06proto3"
 
 var (
@@ -167,13 +305,16 @@ var file_users_v1_write_door_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_users_v1_write_door_proto_goTypes = []any{
 	(*CreateUserRequest)(nil), // 0: users.v1.CreateUserRequest
 	(*UpdateUserRequest)(nil), // 1: users.v1.UpdateUserRequest
+	(NameOrder)(0),            // 2: users.v1.NameOrder
 }
 var file_users_v1_write_door_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	2, // 0: users.v1.CreateUserRequest.name_order:type_name -> users.v1.NameOrder
+	2, // 1: users.v1.UpdateUserRequest.name_order:type_name -> users.v1.NameOrder
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_users_v1_write_door_proto_init() }
@@ -181,6 +322,7 @@ func file_users_v1_write_door_proto_init() {
 	if File_users_v1_write_door_proto != nil {
 		return
 	}
+	file_users_v1_user_service_proto_init()
 	file_users_v1_write_door_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -83,7 +83,8 @@ type UserUpdated struct {
 	// right again after this one. Always set; its version is 2 or more.
 	User *User `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
 	// The fields of `user` that have another value than in the version before, of those that a client can write:
-	// "email", "name". Never empty. It tells a history what changed; a projection stores `user` and need not look.
+	// "email", "name", "display_name", "locale", "phone". Empty where what changed has no place here, such as the name's
+	// parts, which v2 alone tells. It tells a history what changed; a projection stores `user` and need not look.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -213,7 +214,20 @@ type User struct {
 	// When the user was created, by the clock of the users service. The same in every version.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When the user came to be as it is here; create_time at version 1. Clocks step back: order by `version`.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// What the user wants to be called by others, in one line. Empty: the user wants no other name than `name`.
+	//
+	// Since 0.2.0. Absent: the publisher knows nothing of it, as in every event before; keep what you have.
+	DisplayName *string `protobuf:"bytes,7,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
+	// The language and region the user reads, as a BCP 47 tag in its canonical form ("de-CH"). Empty: the user said none.
+	//
+	// Since 0.2.0. Absent: the publisher knows nothing of it, as in every event before; keep what you have.
+	Locale *string `protobuf:"bytes,8,opt,name=locale,proto3,oneof" json:"locale,omitempty"`
+	// Where the user can be called: E.164, a plus and 2 to 15 digits ("+41443643232"). Empty: the user gave none. Not
+	// unique: several users may share one.
+	//
+	// Since 0.2.0. Absent: the publisher knows nothing of it, as in every event before; keep what you have.
+	Phone         *string `protobuf:"bytes,9,opt,name=phone,proto3,oneof" json:"phone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -290,6 +304,27 @@ func (x *User) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *User) GetDisplayName() string {
+	if x != nil && x.DisplayName != nil {
+		return *x.DisplayName
+	}
+	return ""
+}
+
+func (x *User) GetLocale() string {
+	if x != nil && x.Locale != nil {
+		return *x.Locale
+	}
+	return ""
+}
+
+func (x *User) GetPhone() string {
+	if x != nil && x.Phone != nil {
+		return *x.Phone
+	}
+	return ""
+}
+
 var File_users_events_v1_events_proto protoreflect.FileDescriptor
 
 const file_users_events_v1_events_proto_rawDesc = "" +
@@ -305,7 +340,7 @@ const file_users_events_v1_events_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12;\n" +
 	"\vdelete_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"deleteTime\"\xd4\x01\n" +
+	"deleteTime\"\xda\x02\n" +
 	"\x04User\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x12\n" +
@@ -314,7 +349,13 @@ const file_users_events_v1_events_proto_rawDesc = "" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTimeB\xbd\x01\n" +
+	"updateTime\x12&\n" +
+	"\fdisplay_name\x18\a \x01(\tH\x00R\vdisplayName\x88\x01\x01\x12\x1b\n" +
+	"\x06locale\x18\b \x01(\tH\x01R\x06locale\x88\x01\x01\x12\x19\n" +
+	"\x05phone\x18\t \x01(\tH\x02R\x05phone\x88\x01\x01B\x0f\n" +
+	"\r_display_nameB\t\n" +
+	"\a_localeB\b\n" +
+	"\x06_phoneB\xbd\x01\n" +
 	"\x13com.users.events.v1B\vEventsProtoP\x01Z;github.com/tidings-dev/tidings/gen/users/events/v1;eventsv1\xa2\x02\x03UEX\xaa\x02\x0fUsers.Events.V1\xca\x02\x0fUsers\\Events\\V1\xe2\x02\x1bUsers\\Events\\V1\\GPBMetadata\xea\x02\x11Users::Events::V1b\x06proto3"
 
 var (
@@ -357,6 +398,7 @@ func file_users_events_v1_events_proto_init() {
 	if File_users_events_v1_events_proto != nil {
 		return
 	}
+	file_users_events_v1_events_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
