@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
+	"google.golang.org/protobuf/proto"
 )
 
 // attempt is one try at taking events in, inside one transaction. What it has gathered is written in finish, and
@@ -63,6 +64,7 @@ type attempt struct {
 // item is an event with a version, on its way through the marks.
 type item struct {
 	ev     *bus.Event
+	h      *handlers // as far as they were looked up
 	source int64
 	whole  bool // a key without a mark begins at version 1
 	apply  bool
@@ -72,9 +74,11 @@ type item struct {
 // job is an event to be applied.
 type job struct {
 	ev     *bus.Event
-	h      *handlers // nil: no route takes it
-	source int64     // the number of ev.Source
-	late   bool      // see item
+	h      *handlers     // nil: no route takes it
+	m      proto.Message // the event's, converted, once it was; nil where nothing is converted
+	data   []byte        // m's bytes, where a batch takes it
+	source int64         // the number of ev.Source
+	late   bool          // see item
 	was    outcome
 }
 
@@ -120,8 +124,8 @@ func (a *attempt) deliver(ctx context.Context, d bus.Delivery) error {
 }
 
 // take picks the events of the ranges that are taken. Records that are no events are parked, and events of sources that
-// are not asked for are passed over. Pointers into events are kept
-// until the end of the attempt, and no longer: the bus uses the slice again.
+// are not asked for are passed over, as are those that can't be read and have a twin that can. Pointers into events are
+// kept until the end of the attempt, and no longer: the bus uses the slice again.
 func (a *attempt) take(ctx context.Context, events []bus.Event) error {
 	a.items = make([]item, 0, len(events))
 	if err := a.learnSources(ctx, events); err != nil {
@@ -146,13 +150,17 @@ func (a *attempt) take(ctx context.Context, events []bus.Event) error {
 			a.parkUnfit(e, why)
 			continue
 		}
+		h := a.handlersOf(e)
+		if h == nil && a.hasTwin(e) {
+			continue
+		}
 		if e.Source != name || name == "" {
 			if source, err = a.sourceID(ctx, e.Source); err != nil {
 				return fmt.Errorf("source %q: %w", e.Source, err)
 			}
 			name = e.Source
 		}
-		a.items = append(a.items, item{ev: e, source: source, whole: a.whole(p, e)})
+		a.items = append(a.items, item{ev: e, h: h, source: source, whole: a.whole(p, e)})
 	}
 	return nil
 }
@@ -176,7 +184,7 @@ func (a *attempt) takeOnce(ctx context.Context) error {
 		if it.ev.Version > 0 {
 			continue
 		}
-		if it.apply = a.handlersOf(it.ev) == nil; !it.apply {
+		if it.apply = it.h == nil; !it.apply {
 			loose = append(loose, it)
 		}
 	}
@@ -220,8 +228,18 @@ func (a *attempt) line() {
 	}
 }
 
+// job makes a job of an item. One that was stored before may be of a type that only a newer release can read.
 func (a *attempt) job(it *item) job {
-	return job{ev: it.ev, h: a.handlersOf(it.ev), source: it.source, late: it.late}
+	h := it.h
+	if h == nil {
+		h = a.handlersOf(it.ev)
+	}
+	if h == nil {
+		if twin, name := a.routes.twin(it.ev); twin != nil {
+			h = newer(it.ev, name)
+		}
+	}
+	return job{ev: it.ev, h: h, source: it.source, late: it.late}
 }
 
 // finish applies what is to be done and writes down that it was: effects, reactions, marks, positions, counters.

@@ -24,16 +24,20 @@ type counts struct {
 }
 
 func (c *counts) add(name string, n int64) {
-	if n == 0 {
-		return
+	if n != 0 {
+		c.n[c.name(name)] += n
 	}
+}
+
+// name makes sure that name is among them, if only as 0, and returns its place.
+func (c *counts) name(name string) int {
 	for i := range c.names {
 		if c.names[i] == name {
-			c.n[i] += n
-			return
+			return i
 		}
 	}
-	c.names, c.n = append(c.names, name), append(c.n, n)
+	c.names, c.n = append(c.names, name), append(c.n, 0)
+	return len(c.names) - 1
 }
 
 // store adds them to the table. Call it last, for other replicas wait for these rows until the transaction ends.
@@ -59,7 +63,8 @@ func (c *counts) each(ctx context.Context, tx Tx, group, text string) error {
 	return nil
 }
 
-// storeIgnored counts events of types without a route, by type, for a later release that has one.
+// storeIgnored counts events of types without a route, by type, for a later release that has one. Types of their twins
+// have a 0.
 func storeIgnored(ctx context.Context, tx Tx, group string, c *counts) error {
 	const text = `INSERT INTO tidings_inbox_ignored (grp, type, n) VALUES ($1, $2, $3)
 		ON CONFLICT (grp, type) DO UPDATE SET n = tidings_inbox_ignored.n + excluded.n`
@@ -76,8 +81,12 @@ func (in *Inbox) warnIgnored(ctx context.Context) error {
 		if err := row.Scan(&name, &n); err != nil {
 			return err
 		}
-		if in.routes.of(name) != nil {
+		switch {
+		case in.routes.of(name) == nil:
+		case n > 0:
 			in.log.Warn("events of a type that is now taken were ignored before: a rebuild is due", "type", name, "ignored", n)
+		default: // those of the twins stand at the type that came first
+			in.log.Warn("changes that are told by a type that is now taken were ignored before: a rebuild is due", "type", name)
 		}
 		return nil
 	}, text, in.cfg.Group)

@@ -121,11 +121,20 @@ func (a *attempt) effect(ctx context.Context, s *stages, r *Route, j *job) error
 			return err
 		}
 	}
+	if j.h.up != nil {
+		if err := a.call(ctx, j.ev, j.convert); err != nil {
+			return err
+		}
+	}
 	if r.batch == nil {
-		return a.callEffect(ctx, j.ev, func(ctx context.Context) error { return r.event(ctx, a.tx, j.ev) })
+		return a.callEffect(ctx, j.ev, func(ctx context.Context) error { return r.event(ctx, a.tx, j.ev, j.m) })
 	}
 	st := s.of(r)
 	st.events = append(st.events, *j.ev)
+	if j.m != nil {
+		e := &st.events[len(st.events)-1]
+		e.Type, e.DataType, e.Data = j.h.to, "", j.data
+	}
 	if s.keys != nil {
 		s.keys[j.ev.Key] = st
 	}

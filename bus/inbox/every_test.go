@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tidings-dev/tidings/bus"
+	"google.golang.org/protobuf/proto"
 )
 
 func every(c *Config) { c.Gaps = Every }
@@ -134,7 +135,10 @@ func TestWaitingOutlivesARestart(t *testing.T) {
 	l.play(in, cut{0, 0, 2})
 	var seen bus.Event
 	routes := recordAll()
-	routes[1].event = func(ctx context.Context, tx Tx, e *bus.Event) error { seen = *e; return insert(ctx, tx, e, "seen") }
+	routes[1].event = func(ctx context.Context, tx Tx, e *bus.Event, m proto.Message) error {
+		seen = *e
+		return insert(ctx, tx, e, "seen")
+	}
 	cfg.GapWait = 50 * time.Millisecond // the wait that was begun stands
 	in = mustNew(t, cfg, routes...)
 	l.put(0, updated(t, "a", 2, "A2"))
@@ -165,11 +169,11 @@ func TestAReleaseThatFailsIsTriedAgain(t *testing.T) {
 	failures := 2
 	routes := recordAll()
 	insertIt := routes[1].event
-	routes[1].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
+	routes[1].event = func(ctx context.Context, tx Tx, e *bus.Event, m proto.Message) error {
 		if failures--; failures >= 0 {
 			return errStore
 		}
-		return insertIt(ctx, tx, e)
+		return insertIt(ctx, tx, e, m)
 	}
 	in := mustNew(t, cfg, routes...)
 	r := newRecorder(t)
@@ -185,7 +189,7 @@ func TestAnEventThatWaitedCanBeParked(t *testing.T) {
 	every(&cfg)
 	c.config(&cfg)
 	routes := recordAll()
-	routes[1].event = func(context.Context, Tx, *bus.Event) error { return bus.Permanent(errTest) }
+	routes[1].event = func(context.Context, Tx, *bus.Event, proto.Message) error { return bus.Permanent(errTest) }
 	in, l := mustNew(t, cfg, routes...), newTape(t, 1)
 	l.resume(in)
 	l.put(0, updated(t, "a", 2, "A2"))

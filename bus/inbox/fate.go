@@ -1,6 +1,9 @@
 package inbox
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // fate is what becomes of one line in this attempt.
 type fate struct {
@@ -24,8 +27,10 @@ func (a *attempt) settle(ctx context.Context) error {
 		case jobStrange:
 			a.ignore(j)
 		case jobFailed:
-			a.spell.taken++
-			a.spell.failed++
+			if !errors.Is(a.why[j.ev], errNewer) {
+				a.spell.taken++
+				a.spell.failed++
+			}
 		}
 		if trouble {
 			if err := fates.add(ctx, j); err != nil {
@@ -37,10 +42,16 @@ func (a *attempt) settle(ctx context.Context) error {
 }
 
 // ignore counts an event that no route takes, unless it is to be parked. Either way its mark moves on, for the key's
-// history does.
+// history does. Its twins are named, too: a later release that takes one of them has missed this one.
 func (a *attempt) ignore(j *job) {
-	if a.cfg.Unknown == Ignore {
-		a.ignored.add(j.ev.Type, 1)
+	if a.cfg.Unknown != Ignore {
+		return
+	}
+	a.ignored.add(j.ev.Type, 1)
+	for _, name := range j.ev.Alternatives() {
+		if unfitText(name) == "" {
+			a.ignored.name(name)
+		}
 	}
 }
 

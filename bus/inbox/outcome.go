@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
+	"google.golang.org/protobuf/proto"
 )
 
 // Delays between the tries of a reaction or of a parked event, and how long a reaction may go on after Run was told to
@@ -58,7 +59,15 @@ func outlive(ctx context.Context, d time.Duration) (context.Context, context.Can
 func (p *performer) once(ctx context.Context, c *claimed) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
-	err := p.call(ctx, &c.ev, func(ctx context.Context) error { return c.route.react(ctx, c.ev) })
+	err := p.call(ctx, &c.ev, func(ctx context.Context) (err error) {
+		var converted proto.Message
+		if c.up != nil {
+			if converted, err = c.up(&c.ev); err != nil {
+				return err
+			}
+		}
+		return c.route.react(ctx, c.ev, converted)
+	})
 	if f := (*fault)(nil); errors.As(err, &f) {
 		return f.err
 	}

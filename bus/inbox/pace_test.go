@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"google.golang.org/protobuf/proto"
 )
 
 // offer gives the inbox n new users in one delivery, and returns what the bus hears.
@@ -43,11 +44,11 @@ func releasedRoutes(bad *[]string) []Route {
 	routes := p.routes()
 	for i := range routes {
 		do := routes[i].event
-		routes[i].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
+		routes[i].event = func(ctx context.Context, tx Tx, e *bus.Event, m proto.Message) error {
 			if slices.ContainsFunc(*bad, func(b string) bool { return strings.HasPrefix(e.Key, b) }) {
 				return errTest
 			}
-			return do(ctx, tx, e)
+			return do(ctx, tx, e, m)
 		}
 	}
 	return routes

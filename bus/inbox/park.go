@@ -3,6 +3,7 @@ package inbox
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"math"
 	"slices"
@@ -69,8 +70,12 @@ func errorText(err error) string {
 // failing fills in a row what one more failure makes of it: the delay follows from the number of attempts, which stands
 // in the table, so a restart neither forgets nor prolongs anything.
 func (a *attempt) failing(row *parkedRow, why error) {
-	row.attempts++
 	row.why = errorText(why)
+	if errors.Is(why, errNewer) {
+		row.state, row.next = stateParked, a.now.Add(restNewer).UnixMilli()
+		return
+	}
+	row.attempts++
 	row.state, row.next = stateParked, a.now.Add(retryDelay(row.attempts, why)).UnixMilli()
 	if bus.IsPermanent(why) || a.cfg.Attempts > 0 && row.attempts >= a.cfg.Attempts {
 		row.state, row.next = stateDead, 0

@@ -28,6 +28,7 @@ type claimed struct {
 	seq      int64
 	ev       bus.Event
 	route    *Route // nil where this program has none for the type
+	up       upcast // makes the message that the route takes; nil where it takes the event's own
 	state    State
 	attempts int
 	due      int64
@@ -169,7 +170,7 @@ func (p *performer) due(ctx context.Context, tx Tx, limit int) ([]claimed, error
 		var c claimed
 		c.ev, err = scanEvent(row, &c.seq, &c.state, &c.attempts, &c.due, &c.err)
 		if h := p.routes.of(c.ev.Type); h != nil {
-			c.route = h.after
+			c.route, c.up = h.after, h.up
 		}
 		found = append(found, c)
 		return err
@@ -181,6 +182,8 @@ func (p *performer) due(ctx context.Context, tx Tx, limit int) ([]claimed, error
 func (p *performer) take(ctx context.Context, tx Tx, c *claimed, skipped *counts) (mine bool, err error) {
 	now := p.cfg.Now()
 	switch {
+	case c.route == nil && p.isNewer(&c.ev):
+		return false, p.leaveNewer(ctx, tx, c)
 	case c.route == nil:
 		return false, p.bury(ctx, tx, c, fmt.Errorf("this program has no reaction to events of type %s", c.ev.Type))
 	case c.untried() && p.tooOld(&c.ev, now): // what was begun is never just left

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"google.golang.org/protobuf/proto"
 )
 
 // Replicas try what is parked, take new events in, and a person meddles, all at once: no row is tried twice at a time,
@@ -22,12 +23,12 @@ func TestReplicasTryEachRowOnceOnPostgres(t *testing.T) {
 	routes := recordAll()
 	for i := range routes {
 		do := routes[i].event
-		routes[i].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
+		routes[i].event = func(ctx context.Context, tx Tx, e *bus.Event, m proto.Message) error {
 			if _, other := trying.LoadOrStore(e.Key, true); other {
 				twice.Store(true)
 			}
 			defer trying.Delete(e.Key)
-			if err := do(ctx, tx, e); err != nil || e.Version%3 != 0 {
+			if err := do(ctx, tx, e, m); err != nil || e.Version%3 != 0 {
 				return err
 			}
 			n, _ := left.LoadOrStore(e.ID, new(atomic.Int64))
@@ -101,7 +102,7 @@ func TestASlowTryHoldsUpItsKeyAloneOnPostgres(t *testing.T) {
 	fail.Store(true)
 	routes := recordAll()
 	do := routes[0].event
-	routes[0].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
+	routes[0].event = func(ctx context.Context, tx Tx, e *bus.Event, m proto.Message) error {
 		if fail.Load() {
 			return errTest
 		}
@@ -109,7 +110,7 @@ func TestASlowTryHoldsUpItsKeyAloneOnPostgres(t *testing.T) {
 			begun <- true
 			<-end
 		}
-		return do(ctx, tx, e)
+		return do(ctx, tx, e, m)
 	}
 	one, other := s.replica(routes, c.config), s.replica(routes, c.config)
 	l := newTape(t, 1)
@@ -152,7 +153,7 @@ func TestWhatComesDuringATrySeesItsOutcomeOnPostgres(t *testing.T) {
 			bad, hold, begun, end := map[string]bool{"1": true, "2": true}, false, make(chan bool), make(chan bool)
 			routes := recordAll()
 			do := routes[0].event
-			routes[0].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
+			routes[0].event = func(ctx context.Context, tx Tx, e *bus.Event, m proto.Message) error {
 				if bad[e.ID] {
 					return errTest
 				}
@@ -161,7 +162,7 @@ func TestWhatComesDuringATrySeesItsOutcomeOnPostgres(t *testing.T) {
 					begun <- true
 					<-end
 				}
-				return do(ctx, tx, e)
+				return do(ctx, tx, e, m)
 			}
 			one, other := s.replica(routes, c.config, every), s.replica(routes, c.config, every)
 			put := func(in *Inbox, id string) error {

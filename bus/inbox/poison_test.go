@@ -14,6 +14,7 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // step does once what Run's timer does: it tries what is due.
@@ -112,8 +113,8 @@ func (p *plan) routes() []Route {
 	routes := recordAll()
 	for i := range routes {
 		do := routes[i].event
-		routes[i].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
-			return errors.Join(do(ctx, tx, e), p.check(e))
+		routes[i].event = func(ctx context.Context, tx Tx, e *bus.Event, m proto.Message) error {
+			return errors.Join(do(ctx, tx, e, m), p.check(e))
 		}
 	}
 	return routes

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tidings-dev/tidings/bus"
+	"google.golang.org/protobuf/proto"
 )
 
 func wantApplied(t testing.TB, in *Inbox, want ...string) {
@@ -65,8 +66,8 @@ func TestAFailedDeliveryStoresNothing(t *testing.T) {
 	fail := true
 	routes := recordAll()
 	first := routes[0].event
-	routes[0].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
-		if err := first(ctx, tx, e); err != nil || !fail || e.Key != "c" {
+	routes[0].event = func(ctx context.Context, tx Tx, e *bus.Event, m proto.Message) error {
+		if err := first(ctx, tx, e, m); err != nil || !fail || e.Key != "c" {
 			return err
 		}
 		return errStore

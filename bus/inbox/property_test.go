@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb/pgtest"
+	"google.golang.org/protobuf/proto"
 )
 
 // world is a log, a database and a reader of it, to which anything may happen.
@@ -95,8 +96,8 @@ func (w *world) open() {
 	routes := recordAll()
 	for i := range routes[:2] {
 		do := routes[i].event
-		routes[i].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
-			if err := do(ctx, tx, e); err != nil || !w.failing || w.rnd.IntN(5) > 0 {
+		routes[i].event = func(ctx context.Context, tx Tx, e *bus.Event, m proto.Message) error {
+			if err := do(ctx, tx, e, m); err != nil || !w.failing || w.rnd.IntN(5) > 0 {
 				return err
 			}
 			if w.rnd.IntN(2) == 0 {

@@ -47,8 +47,8 @@ type AfterOption func(*Route)
 // The context ends after Config.Timeout, and 5 s after Run's has ended. An After route makes the whole inbox wait for
 // missing versions: see [Every].
 func After[M proto.Message](fn func(ctx context.Context, e bus.Event, m M) error, opts ...AfterOption) Route {
-	r := Route{types: []string{typeOf[M]()}, faults: missing(fn == nil, "After"), react: func(ctx context.Context, e bus.Event) error {
-		m, err := bus.Decode[M](e)
+	r := Route{types: []string{typeOf[M]()}, faults: missing(fn == nil, "After"), react: func(ctx context.Context, e bus.Event, converted proto.Message) error {
+		m, err := messageOf[M](&e, converted)
 		if err != nil {
 			return err
 		}
@@ -62,7 +62,8 @@ func After[M proto.Message](fn func(ctx context.Context, e bus.Event, m M) error
 
 // Track makes fn hear of every change of a reaction's state inside the very transaction of the change, so that a
 // service can show its reactions from a table of its own without commits of its own. An error of fn undoes the change,
-// which is tried again; that of Queued or Skipped is the event's, as an error of [On] is.
+// which is tried again; that of Queued or Skipped is the event's, as an error of [On] is. e is the event as it came: where
+// it may be of an older type, [Read] gives the message that the handler of After gets.
 func Track(fn func(ctx context.Context, tx Tx, e bus.Event, p Progress) error) AfterOption {
 	return func(r *Route) {
 		r.faults = append(r.faults, missing(fn == nil, "Track")...)

@@ -12,6 +12,7 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb/pgtest"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // newest is a projection: one row a key, as of the newest version.
@@ -133,7 +134,7 @@ func fillAll(t *testing.T, db *sql.DB, group string) {
 	cfg := config(t, db)
 	cfg.Group, cfg.Gaps = group, Every
 	routes := recordAll()[:1]
-	routes[0].event = func(_ context.Context, _ Tx, e *bus.Event) error {
+	routes[0].event = func(_ context.Context, _ Tx, e *bus.Event, _ proto.Message) error {
 		if e.Key == "parked" {
 			return bus.Permanent(errTest)
 		}

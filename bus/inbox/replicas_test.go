@@ -15,6 +15,7 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb/pgtest"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // service is a database on Postgres that replicas share, each with a pool of its own.
@@ -51,8 +52,8 @@ func falteringRoutes(well *atomic.Bool, why error) []Route {
 	routes := recordAll()
 	for i := range routes {
 		do := routes[i].event
-		routes[i].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
-			if err := do(ctx, tx, e); err != nil || well.Load() || rand.IntN(40) > 0 {
+		routes[i].event = func(ctx context.Context, tx Tx, e *bus.Event, m proto.Message) error {
+			if err := do(ctx, tx, e, m); err != nil || well.Load() || rand.IntN(40) > 0 {
 				return err
 			}
 			return bus.RetryAfter(time.Millisecond, why)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -234,7 +235,7 @@ func (a *attempt) retryLine(ctx context.Context, k lineKey, head *parkedRow) err
 func (a *attempt) tryRows(ctx context.Context, jobs []job) error {
 	for i := range jobs {
 		if why := unfit(jobs[i].ev); why != nil {
-			jobs[i].h = &handlers{effect: &Route{event: func(context.Context, Tx, *bus.Event) error { return bus.Permanent(why) }}}
+			jobs[i].h = &handlers{effect: &Route{event: func(context.Context, Tx, *bus.Event, proto.Message) error { return bus.Permanent(why) }}}
 		}
 	}
 	return a.sieve(ctx, jobs, false)

@@ -15,15 +15,17 @@ import (
 // fixed sizes. A handler must not commit or roll it back, nor use it after it has returned.
 type Tx = sqldb.Tx
 
-// Route takes events of some types to a handler. Make one with [On], [Batch], [Any] or [After].
+// Route takes events of some types to a handler. Make one with [On], [Batch], [Any], [After] or [Upcast].
 type Route struct {
 	types  []string
 	any    bool // takes the types that no other route takes
-	event  func(ctx context.Context, tx Tx, e *bus.Event) error
+	event  func(ctx context.Context, tx Tx, e *bus.Event, converted proto.Message) error
 	batch  func(ctx context.Context, tx Tx, batch []bus.Event) error
-	react  func(ctx context.Context, e bus.Event) error
+	react  func(ctx context.Context, e bus.Event, converted proto.Message) error
 	track  func(ctx context.Context, tx Tx, e bus.Event, p Progress) error
 	faults []error
+
+	upcaster *upcaster // and then nothing else
 }
 
 // On takes events of type M to fn, one by one, inside the transaction: what fn does through tx happens exactly once
@@ -35,8 +37,8 @@ type Route struct {
 // makes it dead at once. With [Every] the key's later events wait behind it; with [Newest] the next version makes up for
 // it. But a fault of the store, such as an error of tx that tells of it, rolls the whole delivery back, which comes again.
 func On[M proto.Message](fn func(ctx context.Context, tx Tx, e bus.Event, m M) error) Route {
-	return Route{types: []string{typeOf[M]()}, faults: missing(fn == nil, "On"), event: func(ctx context.Context, tx Tx, e *bus.Event) error {
-		m, err := bus.Decode[M](*e)
+	return Route{types: []string{typeOf[M]()}, faults: missing(fn == nil, "On"), event: func(ctx context.Context, tx Tx, e *bus.Event, converted proto.Message) error {
+		m, err := messageOf[M](e, converted)
 		if err != nil {
 			return err
 		}
@@ -83,10 +85,12 @@ func missing(is bool, name string) []error {
 	return []error{fmt.Errorf("%s: the handler is nil", name)}
 }
 
-// handlers is what is to be done with events of one type. Either of its parts may be nil.
+// handlers is what is to be done with events of one type. Either of effect and after may be nil.
 type handlers struct {
 	effect *Route // of On or Batch
 	after  *Route
+	up     upcast // makes what they take of such an event; nil where they take it as it is
+	to     string // the type that it makes
 }
 
 // table is what the routes add up to.
@@ -106,7 +110,7 @@ func newTable(routes []Route) (*table, error) {
 	}
 	for i := range routes {
 		r := &routes[i]
-		if r.event == nil && r.batch == nil && r.react == nil && r.faults == nil {
+		if r.event == nil && r.batch == nil && r.react == nil && r.upcaster == nil && r.faults == nil {
 			r.faults = []error{fmt.Errorf("route %d is the zero Route", i)}
 		}
 		faults = append(faults, r.faults...)
@@ -121,6 +125,7 @@ func newTable(routes []Route) (*table, error) {
 			t.any = &handlers{effect: r}
 		}
 	}
+	faults = append(faults, t.addUpcasters(routes)...)
 	return t, errors.Join(faults...)
 }
 
@@ -133,7 +138,10 @@ func (t *table) of(name string) *handlers {
 }
 
 func (t *table) count(r *Route) int {
-	if r.react != nil {
+	switch {
+	case r.upcaster != nil:
+		return 0
+	case r.react != nil:
 		t.after = true
 		return 0
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/tidings-dev/tidings/bus/bustest"
 	"github.com/tidings-dev/tidings/bus/internal/sqldb/pgtest"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -148,11 +149,11 @@ func TestRunOutlivesTheBrokerAndFaultsOfTheStore(t *testing.T) {
 	r.SetDown(true)
 	routes := recordAll()
 	insertIt, failures := routes[0].event, 2
-	routes[0].event = func(ctx context.Context, tx Tx, e *bus.Event) error {
+	routes[0].event = func(ctx context.Context, tx Tx, e *bus.Event, m proto.Message) error {
 		if failures--; failures >= 0 {
 			return bus.RetryAfter(time.Millisecond, errStore)
 		}
-		return insertIt(ctx, tx, e)
+		return insertIt(ctx, tx, e, m)
 	}
 	in := mustNew(t, config(t, newDB(t)), routes...)
 	run(t, in, r)

@@ -95,6 +95,9 @@ func (a *attempt) blame(ctx context.Context, j *job, f *fault) error {
 	if k := j.line(); !j.late && a.strict(k) {
 		a.bar(k, j.ev.Version)
 	}
+	if errors.Is(f.err, errNewer) {
+		return nil // says nothing about this release's handlers
+	}
 	return a.slowDown(ctx, j)
 }
 
