@@ -10,6 +10,10 @@
 // that requires more is refused by a [GuaranteeError] that names what is missing. Nothing here pretends that
 // a backend without a log has one.
 //
+// Events are kept for years, and a message that must change in a way that old readers can't read gets a new type, beside
+// the old one. For as long as some readers know only the old type, the publisher tells each change twice: [NewTwins]
+// makes the events, which name one another, and bus/inbox takes the best that it can read and discards the rest.
+//
 // Most programs use a Bus through two packages that work inside the caller's database transaction:
 // bus/outbox for the one service that owns a kind of thing and publishes its events, and bus/inbox for
 // those that learn of it. A handler given straight to Subscribe is called at least once for each event, and

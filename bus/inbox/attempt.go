@@ -11,7 +11,6 @@ import (
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
-	"google.golang.org/protobuf/proto"
 )
 
 // attempt is one try at taking events in, inside one transaction. What it has gathered is written in finish, and
@@ -74,11 +73,10 @@ type item struct {
 // job is an event to be applied.
 type job struct {
 	ev     *bus.Event
-	h      *handlers     // nil: no route takes it
-	m      proto.Message // the event's, converted, once it was; nil where nothing is converted
-	data   []byte        // m's bytes, where a batch takes it
-	source int64         // the number of ev.Source
-	late   bool          // see item
+	h      *handlers  // nil: no route takes it
+	made   *converted // once it was
+	source int64      // the number of ev.Source
+	late   bool       // see item
 	was    outcome
 }
 
@@ -228,7 +226,7 @@ func (a *attempt) line() {
 	}
 }
 
-// job makes a job of an item. One that was stored before may be of a type that only a newer release can read.
+// job makes a job of an item. One that was stored before may be of a type that only another release can read.
 func (a *attempt) job(it *item) job {
 	h := it.h
 	if h == nil {
@@ -236,7 +234,7 @@ func (a *attempt) job(it *item) job {
 	}
 	if h == nil {
 		if twin, name := a.routes.twin(it.ev); twin != nil {
-			h = newer(it.ev, name)
+			h = unread(it.ev, name)
 		}
 	}
 	return job{ev: it.ev, h: h, source: it.source, late: it.late}

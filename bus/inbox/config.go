@@ -31,7 +31,7 @@ type Unknown int
 const (
 	// Ignore counts the event as done. A release that takes such a type later says at start what it has missed.
 	Ignore Unknown = iota
-	// Park keeps the event in the parked table.
+	// Park keeps the event in the parked table, until a person retries it with a release that takes it.
 	Park
 )
 
@@ -62,7 +62,8 @@ type Config struct {
 	// GapWait is how long Every waits for missing versions. 0 is one minute, or 5 seconds on a bus that isn't durable:
 	// what is lost there never comes, and only what was reordered, or is sent again, is worth the wait.
 	GapWait time.Duration
-	// Unknown says what to do with events of types that no route takes; the zero value is Ignore.
+	// Unknown says what to do with events of types that no route takes; the zero value is Ignore. One that has a twin of a
+	// type that is taken is passed over, whatever it says: see the package's documentation.
 	Unknown Unknown
 	// MaxBatch bounds the events of a delivery, which is one transaction; 0 is [bus.DefaultMaxBatch].
 	MaxBatch int

@@ -51,6 +51,31 @@
 //
 // A mark moves over what is parked, for it will not come again by itself; [Inbox.Await] tells it as [Parked].
 //
+// # Types that follow one another
+//
+// A message that changes so that old readers can't read it has a new type. Its publisher tells a change by the old and the
+// new for a while: by twins, events of one key and version, each of which names the types of all ([bus.NewTwins]). On
+// this side:
+//
+//   - The first twin that comes and can be read is taken; publishers send the best first. Its mark makes duplicates of
+//     the others, which Status.Duplicates counts, also where it is parked, waits, or is queued.
+//   - A twin that can't be read (no route, no upcaster, no [Any]) while another could be is passed over: no mark, no
+//     row, no count, and to the versions it is as if it had never come. Its position is read past, and on a bus without
+//     a log its number is heard. An event whose publisher names no type that can be read is done as Config.Unknown says.
+//   - [Upcast] takes events of the old type to the handlers of the new one, so that there is one handler for a log of
+//     both. What is stored, be it parked, waiting or queued, is the event as it came, and is converted whenever it is
+//     handled; so an upcaster may be mended, too.
+//   - What is stored may have been read by another release only, before an upgrade or after it was taken back. As its
+//     twins were discarded, it is kept: what waited is parked, what is parked says so in its error and is looked at
+//     again each minute, without spending an attempt, and what is queued stays in the queue. The key's later events wait
+//     as they do behind any other; of a projection the next version makes up for it.
+//
+// So a service moves on in any order and at any moment, also between the twins, as long as each release reads what the
+// one before it read: one that reads the new type needs the upcaster for as long as the log, or the database, holds
+// events of the old type alone, or may be upgraded from a release that read only the old one. Without it, versions whose
+// first twin the old release has passed over are passed over again: they are missing like any that never came, and a
+// [Rebuild] or a [Rewind] brings them back, for the log still holds them.
+//
 // # What happens in which order, and what a crash in between does
 //
 // A delivery is one transaction. A crash up to D8a leaves nothing of it, and it comes again.

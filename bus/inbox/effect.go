@@ -127,13 +127,13 @@ func (a *attempt) effect(ctx context.Context, s *stages, r *Route, j *job) error
 		}
 	}
 	if r.batch == nil {
-		return a.callEffect(ctx, j.ev, func(ctx context.Context) error { return r.event(ctx, a.tx, j.ev, j.m) })
+		return a.callEffect(ctx, j.ev, func(ctx context.Context) error { return r.event(ctx, a.tx, j.ev, j.message()) })
 	}
 	st := s.of(r)
 	st.events = append(st.events, *j.ev)
-	if j.m != nil {
+	if j.made != nil {
 		e := &st.events[len(st.events)-1]
-		e.Type, e.DataType, e.Data = j.h.to, "", j.data
+		e.Type, e.DataType, e.Data = j.h.to, "", j.made.data
 	}
 	if s.keys != nil {
 		s.keys[j.ev.Key] = st

@@ -27,7 +27,7 @@ func (a *attempt) settle(ctx context.Context) error {
 		case jobStrange:
 			a.ignore(j)
 		case jobFailed:
-			if !errors.Is(a.why[j.ev], errNewer) {
+			if !errors.Is(a.why[j.ev], errUnread) {
 				a.spell.taken++
 				a.spell.failed++
 			}
@@ -41,6 +41,9 @@ func (a *attempt) settle(ctx context.Context) error {
 	return fates.store(ctx)
 }
 
+// maxNamed bounds the types of twins that a transaction names: whoever writes to the topic makes them up.
+const maxNamed = 64
+
 // ignore counts an event that no route takes, unless it is to be parked. Either way its mark moves on, for the key's
 // history does. Its twins are named, too: a later release that takes one of them has missed this one.
 func (a *attempt) ignore(j *job) {
@@ -49,7 +52,7 @@ func (a *attempt) ignore(j *job) {
 	}
 	a.ignored.add(j.ev.Type, 1)
 	for _, name := range j.ev.Alternatives() {
-		if unfitText(name) == "" {
+		if unfitText(name) == "" && len(a.ignored.names) < maxNamed {
 			a.ignored.name(name)
 		}
 	}

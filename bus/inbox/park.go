@@ -71,8 +71,8 @@ func errorText(err error) string {
 // in the table, so a restart neither forgets nor prolongs anything.
 func (a *attempt) failing(row *parkedRow, why error) {
 	row.why = errorText(why)
-	if errors.Is(why, errNewer) {
-		row.state, row.next = stateParked, a.now.Add(restNewer).UnixMilli()
+	if errors.Is(why, errUnread) {
+		row.state, row.next = stateParked, a.now.Add(restUnread).UnixMilli()
 		return
 	}
 	row.attempts++

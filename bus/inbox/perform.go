@@ -182,8 +182,8 @@ func (p *performer) due(ctx context.Context, tx Tx, limit int) ([]claimed, error
 func (p *performer) take(ctx context.Context, tx Tx, c *claimed, skipped *counts) (mine bool, err error) {
 	now := p.cfg.Now()
 	switch {
-	case c.route == nil && p.isNewer(&c.ev):
-		return false, p.leaveNewer(ctx, tx, c)
+	case c.route == nil && p.isUnread(&c.ev):
+		return false, p.leaveUnread(ctx, tx, c)
 	case c.route == nil:
 		return false, p.bury(ctx, tx, c, fmt.Errorf("this program has no reaction to events of type %s", c.ev.Type))
 	case c.untried() && p.tooOld(&c.ev, now): // what was begun is never just left

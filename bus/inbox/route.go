@@ -68,7 +68,9 @@ func Batch(fn func(ctx context.Context, tx Tx, batch []bus.Event) error, types .
 }
 
 // Any takes the events that no other route takes, of whatever type, as [Batch] does: for what keeps events without
-// having to know what they say, such as a history, which has to keep those of types that it has never heard of too.
+// having to know what they say, such as a history, which has to keep those of types that it has never heard of too. So
+// it can read every type: of twins (see [bus.NewTwins]) it takes the first, and what a route has for the others is not
+// called. It takes events as they came: no [Upcast] leads to it.
 func Any(fn func(ctx context.Context, tx Tx, batch []bus.Event) error) Route {
 	return Route{any: true, batch: fn, faults: missing(fn == nil, "Any")}
 }

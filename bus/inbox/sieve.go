@@ -95,7 +95,7 @@ func (a *attempt) blame(ctx context.Context, j *job, f *fault) error {
 	if k := j.line(); !j.late && a.strict(k) {
 		a.bar(k, j.ev.Version)
 	}
-	if errors.Is(f.err, errNewer) {
+	if errors.Is(f.err, errUnread) {
 		return nil // says nothing about this release's handlers
 	}
 	return a.slowDown(ctx, j)

@@ -24,8 +24,8 @@ type Status struct {
 	Missed  int64
 	Streams []Stream // in order of topic and source, older numberings first
 
-	Duplicates int64 // events that were discarded because they had been done
-	Ignored    int64 // events of types that no route takes, or of sources that Config.Sources doesn't name
+	Duplicates int64 // events that were discarded because they had been done, twins of those among them
+	Ignored    int64 // events of types that no route takes, or of sources that Config.Sources doesn't name; not those passed over for a twin
 	Missing    int64 // versions that never came: passed over by a projection, or in a history's holes
 	Lost       int64 // offsets that the log no longer held when the group came to them
 	Resets     int64 // how often a partition was begun again: its topic made anew, its log shortened or cut

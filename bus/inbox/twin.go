@@ -16,8 +16,8 @@ import (
 // makes duplicates of the others. One that can't be read is passed over, without any mark, where another can: that one is
 // still to come, or was there before.
 //
-// What was stored by a newer release is another matter, be it parked, waiting or queued. Its twins have been discarded
-// for its sake, so it is kept for the release that reads it.
+// What was stored by another release is another matter, be it parked, waiting or queued. Its twins were discarded for its
+// sake, so it is kept for a release that can read it, with all that has to wait for it.
 
 // Types returns the types of the events that in can read, in order: those of its routes and upcasters. With a route of
 // [Any] it reads every other one, too, and the last is "*".
@@ -49,34 +49,35 @@ func (a *attempt) hasTwin(e *bus.Event) bool {
 	return h != nil
 }
 
-// restNewer is how long what a newer release has stored is left alone before it is looked at again. No attempt is spent.
-const restNewer = time.Minute
+// restUnread is how long what only another release can read is left alone before it is looked at again. No attempt is
+// spent on it.
+const restUnread = time.Minute
 
-// errNewer is wrapped by the error of what a newer release has stored.
-var errNewer = errors.New("a newer release has stored it, and it waits for one that can read it")
+// errUnread is wrapped by the error of what only another release can read.
+var errUnread = errors.New("another release has stored it, and it waits for one that can read it")
 
-// newer makes handlers for an event that can't be read here while a twin of it could be, and was discarded for its sake.
-func newer(e *bus.Event, twin string) *handlers {
-	why := fmt.Errorf("this release reads %s and not %s: %w", short8(twin), short8(e.Type), errNewer)
+// unread makes handlers for a stored event that can't be read, while a twin of it could be, and was discarded for its sake.
+func unread(e *bus.Event, twin string) *handlers {
+	why := fmt.Errorf("this release reads %s and not %s: %w", short8(twin), short8(e.Type), errUnread)
 	return &handlers{effect: &Route{event: func(context.Context, Tx, *bus.Event, proto.Message) error { return why }}}
 }
 
-// isNewer reports whether a queued reaction was stored by a newer release: this one can't read its event, but would have
+// isUnread reports whether a queued reaction waits for another release: this one can't read its event, and would have
 // queued a twin.
-func (p *performer) isNewer(e *bus.Event) bool {
+func (p *performer) isUnread(e *bus.Event) bool {
 	h, _ := p.routes.twin(e)
 	return p.routes.of(e.Type) == nil && h != nil && h.after != nil
 }
 
-// leaveNewer leaves such a reaction in the queue as it is, with its key's later ones behind it, and looks at it again
+// leaveUnread leaves such a reaction in the queue as it is, with its key's later ones behind it, and looks at it again
 // after a while.
-func (p *performer) leaveNewer(ctx context.Context, tx Tx, c *claimed) error {
+func (p *performer) leaveUnread(ctx context.Context, tx Tx, c *claimed) error {
 	const text = `UPDATE tidings_inbox_queue SET due = $1 WHERE seq = $2 AND state = $3 AND due = $4`
-	due := p.cfg.Now().Add(restNewer).UnixMilli()
+	due := p.cfg.Now().Add(restUnread).UnixMilli()
 	if err := one(tx.ExecContext(ctx, text, due, c.seq, string(c.state), c.due)); err != nil {
 		return err
 	}
-	p.log.WarnContext(ctx, "a reaction waits for a newer release, which has queued it, for this one can't read its event",
-		"id", c.ev.ID, "type", c.ev.Type, "key", c.ev.Key, "after", restNewer)
+	p.log.WarnContext(ctx, "a reaction waits for another release, which has queued it, for this one can't read its event",
+		"id", c.ev.ID, "type", c.ev.Type, "key", c.ev.Key, "after", restUnread)
 	return nil
 }

@@ -147,18 +147,31 @@ func (t *table) addUpcasters(routes []Route) (faults []error) {
 	return faults
 }
 
-// convert makes the message that j's handlers take, once for all of them and however often they are tried, and its bytes
-// where they are a batch's.
+// converted is what an upcaster made of a job's event.
+type converted struct {
+	m    proto.Message
+	data []byte // m's bytes, where a batch takes them
+}
+
+// convert makes the message that j's handlers take, once for however often they are tried.
 func (j *job) convert(context.Context) (err error) {
-	if j.m != nil {
+	if j.made != nil {
 		return nil
 	}
-	m, err := j.h.up(j.ev)
-	if err == nil && j.h.effect.batch != nil {
-		j.data, err = proto.Marshal(m)
+	var c converted
+	if c.m, err = j.h.up(j.ev); err == nil && j.h.effect.batch != nil {
+		c.data, err = proto.Marshal(c.m)
 	}
 	if err == nil {
-		j.m = m
+		j.made = &c
 	}
 	return err
+}
+
+// message returns what was made of j's event; nil where its handlers take it as it is.
+func (j *job) message() proto.Message {
+	if j.made == nil {
+		return nil
+	}
+	return j.made.m
 }

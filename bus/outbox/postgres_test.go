@@ -29,6 +29,8 @@ func TestOnPostgres(t *testing.T) {
 		{"RollbackStoresAndSendsNothing", TestRollbackStoresAndSendsNothing},
 		{"AddWorksInAPlainTransaction", TestAddWorksInAPlainTransaction},
 		{"AddKeepsTheOrderOfMany", TestAddKeepsTheOrderOfMany},
+		{"TwinsArePublishedInTheirOrder", TestTwinsArePublishedInTheirOrder},
+		{"TwinsThatALogLacksAreSentAgainInTheirOrder", TestTwinsThatALogLacksAreSentAgainInTheirOrder},
 		{"AddRefusesWhatABusRefuses", TestAddRefusesWhatABusRefuses},
 		{"AddEndsWithItsContext", TestAddEndsWithItsContext},
 		{"NewRefusesWhatCantWork", TestNewRefusesWhatCantWork},
