@@ -19,6 +19,7 @@ import (
 	mailer "github.com/tidings-dev/tidings/services/mailer/service"
 	"github.com/tidings-dev/tidings/services/tidings/internal/control"
 	"github.com/tidings-dev/tidings/services/tidings/internal/platform"
+	users "github.com/tidings-dev/tidings/services/users/service"
 )
 
 type upCommand struct {
@@ -29,6 +30,7 @@ type upCommand struct {
 	DB        string     `name:"db" help:"Postgres database for all services, postgres://user@host:5432/database, where each keeps to a schema named after it; the password comes from $$TIDINGS_DB_PASSWORD, $$PGPASSWORD, ?password.file=PATH or ~/.pgpass. The default is a SQLite file for each, below --data. Log, mailbox and the server inside this process stay below --data." placeholder:"URL"`
 	Fresh     bool       `help:"Empty the data of this bus first."`
 	Topic     string     `help:"Topic of users' events." default:"${topic}"`
+	Events    string     `help:"Versions of the events in which users tells of a change, best first: v1, v2,v1 or v2; users --help tells more (default ${default})." default:"v1" placeholder:"VERSIONS"`
 	Door      string     `help:"Where the write door listens (default ${default})." default:"127.0.0.1:8480" placeholder:"HOST:PORT"`
 	Users     string     `help:"Where users serves gRPC (default ${default})." default:"127.0.0.1:8481" placeholder:"HOST:PORT"`
 	Directory string     `help:"Where directory serves gRPC (default ${default})." default:"127.0.0.1:8482" placeholder:"HOST:PORT"`
@@ -43,7 +45,7 @@ func (c *upCommand) run(ctx context.Context, in program.IO, parsed *kong.Context
 	cfg := platform.Config{
 		Bus: c.Bus, Broker: c.Broker, Data: c.Data, DB: c.DB, Topic: c.Topic, Door: c.Door,
 		Users: c.Users, Directory: c.Directory, Audit: c.Audit, Mailer: c.Mailer,
-		More: map[string][]string{"mailer": c.mail()},
+		More: map[string][]string{"mailer": c.mail(), "users": {"--events=" + c.Events}},
 	}
 	if err := c.check(ctx, cfg); err != nil {
 		return err
@@ -78,7 +80,7 @@ func (c *upCommand) run(ctx context.Context, in program.IO, parsed *kong.Context
 
 // Validate is called by the parser.
 func (c *upCommand) Validate() error {
-	return (&mailer.Config{SMTP: c.SMTP, MailFrom: c.MailFrom}).Validate()
+	return errors.Join((&mailer.Config{SMTP: c.SMTP, MailFrom: c.MailFrom}).Validate(), users.Events(c.Events).Check())
 }
 
 // mail is what mailer is told as flags of its own program.

@@ -29,8 +29,9 @@ type watch struct {
 	topic string
 	tell  func(standing bool)
 	log   *slog.Logger
-	// versions says how many versions this database has given out.
+	// versions says how many versions this database has given out, each of which is told by this many events.
 	versions func(ctx context.Context) (uint64, error)
+	twins    int
 	// outbox says how much there is to send.
 	outbox func(ctx context.Context) (outbox.Status, error)
 	// empty says that it had given out none when the service was started.
@@ -40,7 +41,7 @@ type watch struct {
 }
 
 func newWatch(ctx context.Context, cfg Config, p *lifecycle.Parts, st *store.Store, ob *outbox.Outbox) (*watch, error) {
-	w := &watch{bus: &sending{Bus: p.Bus}, topic: cfg.Topic, tell: p.GRPC.SetBus, log: p.Log, outbox: ob.Status}
+	w := &watch{bus: &sending{Bus: p.Bus}, topic: cfg.Topic, tell: p.GRPC.SetBus, log: p.Log, outbox: ob.Status, twins: max(1, len(cfg.Events.orDefault()))}
 	w.versions = func(ctx context.Context) (uint64, error) {
 		totals, err := st.Totals(ctx)
 		return totals.Versions, err
@@ -105,10 +106,11 @@ func (w *watch) stuck(ctx context.Context, now time.Time) bool {
 // readers, but nothing heals an owner.
 func (w *watch) compare(ctx context.Context, held int64) {
 	given, err := w.versions(ctx)
-	if err != nil || !w.empty || uint64(held) <= given {
+	told := given * uint64(w.twins) // by this process, and nobody else, of a database that was empty
+	if err != nil || !w.empty || uint64(held) <= told {
 		return
 	}
-	w.strange.Store(held - int64(given))
+	w.strange.Store(held - int64(told))
 	w.log.WarnContext(ctx, w.note())
 }
 

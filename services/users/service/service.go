@@ -29,6 +29,8 @@ type Config struct {
 	Door string `help:"Where users are written over HTTP." default:"127.0.0.1:8480" placeholder:"HOST:PORT"`
 	// OutboxKeep is how long an event stays in the outbox after it was sent; 0, which no flag gives, is 7 days.
 	OutboxKeep time.Duration `help:"How long an event that was sent is kept, so that a log that lost it can be given it again." default:"168h"`
+	// Events is in which versions a change is told.
+	Events Events `help:"Versions of the events that tell of a change, best first: v1, v2,v1 or v2. With v2,v1 each change has an event of both, for as long as there are readers of v1 alone (default ${default})." default:"v1" placeholder:"VERSIONS"`
 }
 
 // Validate reports what the flags' types can't know to be wrong.
@@ -36,7 +38,7 @@ func (c *Config) Validate() error {
 	if c.OutboxKeep <= 0 {
 		return config.Usage("--outbox-keep %v: pass more than 0", c.OutboxKeep)
 	}
-	return nil
+	return c.Events.Check()
 }
 
 // Main runs the users service as a program of its own.
@@ -73,7 +75,7 @@ func build(ctx context.Context, cfg Config, p *lifecycle.Parts) error {
 	if err != nil {
 		return err
 	}
-	st, err := store.New(ctx, store.Config{DB: p.DB, Outbox: ob, Topic: cfg.Topic})
+	st, err := store.New(ctx, store.Config{DB: p.DB, Outbox: ob, Topic: cfg.Topic, Events: cfg.Events.orDefault()})
 	if err != nil {
 		return err
 	}

@@ -177,7 +177,19 @@ func setValue(m proto.Message, field protoreflect.FieldDescriptor, value json.Ra
 	if field.Kind() == protoreflect.StringKind && !field.IsList() && kind == "a string" {
 		return &fault{field.JSONName(), "has an escape that is no Unicode character"}
 	}
+	if e := field.Enum(); e != nil {
+		return &fault{field.JSONName(), noneOf(e)}
+	}
 	return &fault{field.JSONName(), fmt.Sprintf("is %s, and must be a %v", kind, field.Kind())}
+}
+
+// noneOf says that a value is none of an enum's, and lists these.
+func noneOf(e protoreflect.EnumDescriptor) string {
+	values := make([]string, e.Values().Len())
+	for i := range values {
+		values[i] = string(e.Values().Get(i).Name())
+	}
+	return "is none of " + strings.Join(values, ", ")
 }
 
 // kindOf says what a JSON value is.

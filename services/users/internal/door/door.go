@@ -16,10 +16,10 @@ import (
 )
 
 // Users is what the door writes to; a *[store.Store] is one. Each method blocks until its change is committed, and
-// reports a refusal by the error types of package store. The door calls them with what it has checked: addresses and
-// names that keep to its rules, and ids in their canonical form. They are called from many goroutines at once.
+// reports a refusal by the error types of package store. The door calls them with what it has checked: fields that keep
+// to its rules, and ids, locales and numbers in their canonical form. They are called from many goroutines at once.
 type Users interface {
-	Create(ctx context.Context, email, name string) (store.User, error)
+	Create(ctx context.Context, p store.Profile) (store.User, error)
 	Update(ctx context.Context, id string, c store.Change, when *store.Precondition) (store.User, error)
 	Delete(ctx context.Context, id string, when *store.Precondition) (version uint64, err error)
 }
@@ -99,11 +99,11 @@ func (d *Door) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	email, name, err := readCreate(body)
+	profile, err := readCreate(body)
 	if err != nil {
 		return err
 	}
-	u, err := d.users.Create(r.Context(), email, name)
+	u, err := d.users.Create(r.Context(), profile)
 	if err != nil {
 		return err
 	}

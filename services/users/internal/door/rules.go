@@ -3,70 +3,18 @@ package door
 import (
 	"fmt"
 	"net/mail"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	usersv1 "github.com/tidings-dev/tidings/gen/users/v1"
-	"github.com/tidings-dev/tidings/services/users/internal/store"
+	"golang.org/x/text/language"
 )
 
 const (
-	maxEmail = 254 // bytes: the longest path of RFC 5321, without its angle brackets
-	maxName  = 200 // characters
+	maxEmail  = 254 // bytes: the longest path of RFC 5321, without its angle brackets
+	maxName   = 200 // characters, also of a display name
+	maxLocale = 35  // bytes: what RFC 5646 (4.4.1) wants everybody to have room for
 )
-
-// readCreate returns what a POST asks for, or the problem that names all its faults. What it returns is what is stored:
-// the address as it was written, the name without white space around it.
-func readCreate(body []byte) (email, name string, err error) {
-	var m usersv1.CreateUserRequest
-	faults, err := parse(body, &m)
-	if err != nil {
-		return "", "", err
-	}
-	faults = append(faults, unlessFaulty(faults, "email", func() string { return checkEmail(m.GetEmail()) })...)
-	name = strings.TrimSpace(m.GetName())
-	faults = append(faults, unlessFaulty(faults, "name", func() string { return checkName(name) })...)
-	if len(faults) > 0 {
-		return "", "", badFields(faults)
-	}
-	return m.GetEmail(), name, nil
-}
-
-// readUpdate returns what a PATCH asks for, or the problem that names all its faults. A field that is absent or null is
-// left alone; an empty one is a value, and none that a user may have.
-func readUpdate(body []byte) (c store.Change, err error) {
-	var m usersv1.UpdateUserRequest
-	faults, err := parse(body, &m)
-	if err != nil {
-		return c, err
-	}
-	if m.Email != nil {
-		c.Email = m.Email
-		faults = append(faults, unlessFaulty(faults, "email", func() string { return checkEmail(*m.Email) })...)
-	}
-	if m.Name != nil {
-		name := strings.TrimSpace(*m.Name)
-		c.Name = &name
-		faults = append(faults, unlessFaulty(faults, "name", func() string { return checkName(name) })...)
-	}
-	if len(faults) > 0 {
-		return store.Change{}, badFields(faults)
-	}
-	return c, nil
-}
-
-// unlessFaulty returns what check finds wrong with a field that nothing has been found wrong with before.
-func unlessFaulty(faults []fault, field string, check func() string) []fault {
-	if slices.ContainsFunc(faults, func(f fault) bool { return f.Field == field }) {
-		return nil
-	}
-	if detail := check(); detail != "" {
-		return []fault{{field, detail}}
-	}
-	return nil
-}
 
 // required is what is wrong with a field that is not there, or empty: protobuf tells no difference in a POST.
 const required = "is required"
@@ -109,15 +57,21 @@ func isHost(s string) bool {
 // checkName says what is wrong with a name, from which white space around it was removed, or nothing. It counts
 // characters, not bytes, so that a name may be as long in one script as in another.
 func checkName(s string) string {
+	if s == "" {
+		return required
+	}
+	return checkLine(s)
+}
+
+// checkLine says what is wrong with what is to be a name of some kind in one line, or nothing; it may be empty.
+func checkLine(s string) string {
 	n := utf8.RuneCountInString(s)
 	switch {
-	case s == "":
-		return required
 	case n > maxName:
 		return fmt.Sprintf("has %d characters; a name has at most %d", n, maxName)
 	case strings.ContainsFunc(s, breaksLine):
 		return "has a line break or another control character; a name is one line"
-	case !strings.ContainsFunc(s, isVisible):
+	case s != "" && !strings.ContainsFunc(s, isVisible):
 		return "has nothing in it that can be seen"
 	}
 	return ""
@@ -127,3 +81,57 @@ func checkName(s string) string {
 func breaksLine(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
 
 func isVisible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
+
+// readLocale returns a language tag in its canonical form (BCP 47), or what is wrong with it; "" is none. Language,
+// script, region and variants must be registered ones. What is outdated becomes what has taken its place (iw is he),
+// and a script that the language is written in anyway is left out (en-Latn is en).
+func readLocale(s string) (tag, detail string) {
+	if s == "" {
+		return "", ""
+	}
+	if len(s) > maxLocale {
+		return "", fmt.Sprintf("has %d bytes; a language tag has at most %d here", len(s), maxLocale)
+	}
+	t, err := language.BCP47.Parse(s)
+	tag = t.String()
+	// The package takes names of ICU too (de_DE, root), and puts longer ones in the place of some old tags.
+	if err != nil || strings.Contains(s, "_") || strings.EqualFold(s, "root") || len(tag) > maxLocale {
+		return "", quote(s) + " is not a language tag (BCP 47) that is known; write it like de-CH"
+	}
+	return tag, ""
+}
+
+// Digits of a number with its country code (E.164). No country has one digit for all of a number.
+const (
+	minDigits = 2
+	maxDigits = 15
+)
+
+// readPhone returns a number as E.164 has it, or what is wrong with it; "" is none. What people put between digits to
+// read them better is removed. A zero in brackets is refused, though: it is dialled inside the country only, and with it
+// the number would be another one.
+func readPhone(s string) (number, detail string) {
+	if s == "" {
+		return "", ""
+	}
+	digits, plus := strings.CutPrefix(s, "+")
+	number = strings.Map(func(r rune) rune {
+		if strings.ContainsRune("-.()\u2010\u2011", r) || unicode.Is(unicode.Zs, r) {
+			return -1
+		}
+		return r
+	}, digits)
+	switch n := len(number); {
+	case !plus, strings.ContainsFunc(number, notDigit), n == 0, notDigit(rune(digits[0])), notDigit(rune(digits[len(digits)-1])):
+		return "", quote(s) + " is not a number with its country code; write it like +41443643232"
+	case strings.Contains(digits, "(0)"):
+		return "", quote(s) + " has a zero in brackets; leave it out, as who calls from abroad does"
+	case number[0] == '0':
+		return "", quote(s) + " has a zero behind the plus; a country code has none there"
+	case n < minDigits || n > maxDigits:
+		return "", fmt.Sprintf("has %d digits; a number has %d to %d", n, minDigits, maxDigits)
+	}
+	return "+" + number, ""
+}
+
+func notDigit(r rune) bool { return r < '0' || r > '9' }

@@ -14,7 +14,7 @@ func BenchmarkCreate(b *testing.B) {
 	b.ResetTimer()
 	together(callers, func(int) {
 		for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
-			if _, err := f.Create(b.Context(), fmt.Sprintf("user%d@example.org", i), fmt.Sprintf("Somebody of the name of %d", i)); err != nil {
+			if _, err := f.Create(b.Context(), named(fmt.Sprintf("user%d@example.org", i), fmt.Sprintf("Somebody of the name of %d", i))); err != nil {
 				b.Error(err)
 			}
 		}

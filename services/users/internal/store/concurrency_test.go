@@ -33,7 +33,7 @@ func TestOfManyWhoWantOneAddressOneGetsItAndTheOthersLearnWho(t *testing.T) {
 	var won atomic.Pointer[store.User]
 	holders := make([]string, 64)
 	together(64, func(i int) {
-		u, err := f.Create(t.Context(), []string{"ada@x.org", "ADA@x.org", "Ada@X.ORG"}[i%3], fmt.Sprint(i))
+		u, err := f.Create(t.Context(), named([]string{"ada@x.org", "ADA@x.org", "Ada@X.ORG"}[i%3], fmt.Sprint(i)))
 		var inUse *store.InUseError
 		switch {
 		case err == nil:
@@ -119,9 +119,15 @@ func anyWrite(ctx context.Context, s *store.Store, r *rand.Rand, ids []string) (
 	if r.IntN(3) == 0 {
 		when = at(r.Uint64N(8), r.Uint64N(8))
 	}
-	switch r.IntN(8) {
+	switch r.IntN(12) {
+	case 8:
+		_, err = s.Update(ctx, id, store.Change{Parts: &store.Parts{Given: fmt.Sprint(r.IntN(3)), Family: []string{"", "A"}[r.IntN(2)]}}, when)
+	case 9:
+		_, err = s.Update(ctx, id, store.Change{Phone: ptr([]string{"", "+41443643232"}[r.IntN(2)]), DisplayName: &email, Locale: ptr("de")}, when)
+	case 10:
+		_, err = s.Create(ctx, full(email))
 	case 0:
-		_, err = s.Create(ctx, email, "New")
+		_, err = s.Create(ctx, named(email, "New"))
 	case 1:
 		_, err = s.Delete(ctx, id, when)
 	case 2, 3:
@@ -155,7 +161,8 @@ func checkHistory(t *testing.T, f *fixture) {
 		if sum += u.Version; !u.Deleted() {
 			live++
 		}
-		if told := state(t, e); told.GetVersion() != u.Version || told.GetEmail() != u.Email || told.GetName() != u.Name || (e.Type == "users.events.v1.UserDeleted") != u.Deleted() {
+		if told := state(t, e); told.GetVersion() != u.Version || told.GetEmail() != u.Email || told.GetName() != u.Name ||
+			told.GetDisplayName() != u.DisplayName || told.GetLocale() != u.Locale || told.GetPhone() != u.Phone || (e.Type == "users.events.v1.UserDeleted") != u.Deleted() {
 			t.Errorf("the last event of %s tells of %v, and the row is %+v", id, told, u)
 		}
 	}

@@ -49,7 +49,7 @@ func TestOnAFullDiskWhatWasAnsweredIsStoredAndNothingElse(t *testing.T) {
 	refused := 0
 	together(16, func(i int) {
 		for n := range 50 {
-			u, err := f.Create(t.Context(), fmt.Sprintf("%d.%d@example.org", i, n), strings.Repeat("x", 200))
+			u, err := f.Create(t.Context(), named(fmt.Sprintf("%d.%d@example.org", i, n), strings.Repeat("x", 200)))
 			mu.Lock()
 			switch {
 			case err == nil:
@@ -78,7 +78,7 @@ func TestOnAFullDiskWhatWasAnsweredIsStoredAndNothingElse(t *testing.T) {
 		t.Errorf("%d are stored, %d writers were told so", len(users), len(stored))
 	}
 	f.onEveryConnection(`PRAGMA max_page_count = 100000`)
-	if _, err := f.Create(t.Context(), "later@example.org", "Later"); err != nil {
+	if _, err := f.Create(t.Context(), named("later@example.org", "Later")); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
 	checkHistory(t, f)
@@ -119,7 +119,7 @@ func TestAChangeWhoseEventIsRefusedIsNotMade(t *testing.T) {
 	if _, err := f.Update(t.Context(), u.ID, store.Change{Name: &huge}, nil); !errors.Is(err, bus.ErrTooLarge) {
 		t.Errorf("a huge name is answered %v", err)
 	}
-	if _, err := f.Create(t.Context(), "b@example.org", huge); !errors.Is(err, bus.ErrTooLarge) {
+	if _, err := f.Create(t.Context(), named("b@example.org", huge)); !errors.Is(err, bus.ErrTooLarge) {
 		t.Errorf("a new huge name is answered %v", err)
 	}
 	if got, err := f.Update(t.Context(), u.ID, store.Change{Name: ptr("B")}, nil); err != nil || got.Version != 2 {
@@ -132,7 +132,7 @@ func TestAWriteThatNobodyWaitsForIsNotBegun(t *testing.T) {
 	f := open(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := f.Create(ctx, "ada@example.org", "Ada"); !errors.Is(err, context.Canceled) {
+	if _, err := f.Create(ctx, named("ada@example.org", "Ada")); !errors.Is(err, context.Canceled) {
 		t.Errorf("it is answered %v", err)
 	}
 	if totals, err := f.Totals(t.Context()); err != nil || totals.Live != 0 {

@@ -8,6 +8,7 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/bustest"
 	"github.com/tidings-dev/tidings/bus/outbox"
+	usersv1 "github.com/tidings-dev/tidings/gen/users/v1"
 	"github.com/tidings-dev/tidings/services/internal/database"
 	"github.com/tidings-dev/tidings/services/internal/servicetest"
 	"github.com/tidings-dev/tidings/services/users/internal/store"
@@ -55,6 +56,16 @@ func openOn(t testing.TB, dsn string, set func(*store.Config)) *fixture {
 	return &fixture{st, t, db, ob}
 }
 
+// changed makes a change that is to succeed.
+func (f *fixture) changed(id string, c store.Change) store.User {
+	f.t.Helper()
+	u, err := f.Update(f.t.Context(), id, c, nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return u
+}
+
 // published relays everything that is in the outbox, and returns it.
 func (f *fixture) published() []bus.Event {
 	f.t.Helper()
@@ -81,7 +92,7 @@ func (f *fixture) published() []bus.Event {
 
 func (f *fixture) created(email, name string) store.User {
 	f.t.Helper()
-	u, err := f.Create(f.t.Context(), email, name)
+	u, err := f.Create(f.t.Context(), named(email, name))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -95,6 +106,27 @@ func (f *fixture) row(id string) store.User {
 		f.t.Fatal(err)
 	}
 	return u
+}
+
+// named is somebody of whom no more is known than that.
+func named(email, name string) store.Profile { return store.Profile{Email: email, Name: name} }
+
+// full is somebody of whom all is known that there is room for.
+func full(email string) store.Profile {
+	return store.Profile{
+		Email: email, Parts: store.Parts{Given: "Ilona", Family: "Nagy", Order: usersv1.NameOrder_NAME_ORDER_FAMILY_FIRST},
+		DisplayName: "Ili", Locale: "hu-HU", Phone: "+3612345678",
+	}
+}
+
+// texts is everything in a row that a person has given, in one string.
+func (f *fixture) texts(id string) (all string) {
+	f.t.Helper()
+	if err := f.db.QueryRow(`SELECT coalesce(email, '') || coalesce(email_fold, '') || coalesce(name, '') || display_name || locale || phone ||
+		coalesce(given_name, '') || coalesce(family_name, '') || coalesce(CAST(name_order AS TEXT), '') FROM users WHERE id = $1`, id).Scan(&all); err != nil {
+		f.t.Fatal(err)
+	}
+	return all
 }
 
 func ptr(s string) *string { return &s }

@@ -2,10 +2,7 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/tidings-dev/tidings/services/internal/database"
 )
@@ -55,26 +52,6 @@ func (s *Store) Totals(ctx context.Context) (t Totals, err error) {
 		return Totals{}, fmt.Errorf("store: totals: %w", err)
 	}
 	return t, nil
-}
-
-// scanUser reads a row of columns, a tombstone's too. Where there is none, its error wraps ErrNotFound.
-func scanUser(row interface{ Scan(...any) error }) (User, error) {
-	var u User
-	var email, name sql.NullString
-	var createTime, updateTime int64
-	var deleteTime sql.NullInt64
-	err := row.Scan(&u.ID, &email, &name, &u.Version, &createTime, &updateTime, &deleteTime)
-	if errors.Is(err, sql.ErrNoRows) {
-		return User{}, fmt.Errorf("store: %w", ErrNotFound)
-	} else if err != nil {
-		return User{}, fmt.Errorf("store: read a user: %w", err)
-	}
-	u.Email, u.Name = email.String, name.String
-	u.CreateTime, u.UpdateTime = time.UnixMicro(createTime).UTC(), time.UnixMicro(updateTime).UTC()
-	if deleteTime.Valid {
-		u.DeleteTime = time.UnixMicro(deleteTime.Int64).UTC()
-	}
-	return u, nil
 }
 
 // NeverUsed reports whether there never was a user in a database that [Migrations] has been run on: a deleted one

@@ -140,14 +140,14 @@ func TestAWriteThatNobodyCanTellOfIsUnknownAndFoundWhenItIsSentAgain(t *testing.
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	p.Break(servicetest.AfterCommit, 1000, nil)
-	_, err := f.Create(ctx, "ada@example.org", "Ada")
+	_, err := f.Create(ctx, named("ada@example.org", "Ada"))
 	var unknown *store.UnknownError
 	if !errors.As(err, &unknown) || unavailable(&store.InUseError{}) {
 		t.Fatalf("it is answered %v", err)
 	}
 	p.Break(servicetest.AfterCommit, 0, nil)
 	var inUse *store.InUseError
-	if _, err := f.Create(t.Context(), "ADA@example.org", "Ada"); !errors.As(err, &inUse) || inUse.ID != unknown.ID {
+	if _, err := f.Create(t.Context(), named("ADA@example.org", "Ada")); !errors.As(err, &inUse) || inUse.ID != unknown.ID {
 		t.Errorf("sent again: %v, want that %s has the address", err, unknown.ID)
 	}
 	if n := len(direct.published()); n != 1 {

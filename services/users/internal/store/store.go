@@ -25,6 +25,9 @@ type Config struct {
 	DB     *database.DB   // migrated by [Migrations]
 	Outbox *outbox.Outbox // of DB
 	Topic  string         // of the events
+	// Events are the versions that a change is told in, best first; none is V1 alone. Where there are several, each
+	// change has an event of each, which readers tell from one another by its type.
+	Events []API
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// NewID makes the ids of users; nil is UUIDs of version 7.
@@ -37,6 +40,7 @@ type Config struct {
 // where the same write was not stored and may succeed later; an [*UnknownError] is one that may have been stored.
 type Store struct {
 	cfg    Config
+	tell   teller
 	get    *sql.Stmt
 	locked string // selectUser, for who changes the user
 }
@@ -49,45 +53,41 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.NewID == nil {
 		cfg.NewID = uuid.NewV7
 	}
+	tell, err := newTeller(cfg.Events)
+	if err != nil {
+		return nil, err
+	}
 	get, err := cfg.DB.PrepareContext(ctx, selectUser)
 	if err != nil {
 		return nil, fmt.Errorf("store: prepare: %w", err)
 	}
-	return &Store{cfg: cfg, get: get, locked: selectUser + cfg.DB.Dialect.ForUpdate()}, nil
+	return &Store{cfg: cfg, tell: tell, get: get, locked: selectUser + cfg.DB.Dialect.ForUpdate()}, nil
 }
 
 // now is the clock in the unit of the tables, so that events say what rows say.
 func (s *Store) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }
 
-// The statements. Parameters stand in the order of their numbers, as SQLite counts them. Their texts never change, so
-// the transaction's connection prepares each once.
-const (
-	columns    = `id, email, name, version, create_time, update_time, delete_time`
-	selectUser = `SELECT ` + columns + ` FROM users WHERE id = $1`
-	insertUser = `INSERT INTO users (id, email, email_fold, name, version, create_time, update_time)
-		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`
-	updateUser   = `UPDATE users SET email = $1, email_fold = $2, name = $3, version = $4, update_time = $5 WHERE id = $6`
-	deleteUser   = `UPDATE users SET email = NULL, email_fold = NULL, name = NULL, version = $1, update_time = $2, delete_time = $3 WHERE id = $4`
-	selectHolder = `SELECT id FROM users WHERE email_fold = $1`
-)
-
 // Create stores a user at version 1, and returns it once that is committed. An address that another user holds is an
-// [*InUseError]. The fields are taken as they are: checking them is the caller's part.
-func (s *Store) Create(ctx context.Context, email, name string) (User, error) {
+// [*InUseError]. The fields are taken as they are: checking them is the caller's part; but where Parts are given, they
+// make up Name.
+func (s *Store) Create(ctx context.Context, p Profile) (User, error) {
 	id, err := s.cfg.NewID()
 	if err != nil {
 		return User{}, fmt.Errorf("store: new id: %w", err)
 	}
+	if p.Parts.given() {
+		p.Name = p.Parts.Join()
+	}
 	now := s.now()
-	u := User{ID: id.String(), Email: email, Name: name, Version: 1, CreateTime: now, UpdateTime: now}
+	u := User{ID: id.String(), Profile: p, Version: 1, CreateTime: now, UpdateTime: now}
 	// Nobody else can know of a new id, so its first version needs no lock, and what can be done before the
 	// transaction keeps no other writer waiting.
-	e, err := created(u)
+	events, err := s.tell.created(u)
 	if err != nil {
 		return User{}, fmt.Errorf("store: create: %w", err)
 	}
 	err = s.write(ctx, u.ID, func(ctx context.Context, tx outbox.Tx, again bool) error {
-		return s.create(ctx, tx, u, e, again)
+		return s.create(ctx, tx, u, events, again)
 	})
 	if err != nil {
 		return User{}, err
@@ -95,17 +95,18 @@ func (s *Store) Create(ctx context.Context, email, name string) (User, error) {
 	return u, nil
 }
 
-// create stores u with its event, unless a try before has stored both.
-func (s *Store) create(ctx context.Context, tx outbox.Tx, u User, e bus.Event, again bool) error {
+// create stores u with its events, unless a try before has stored both.
+func (s *Store) create(ctx context.Context, tx outbox.Tx, u User, events []bus.Event, again bool) error {
 	fold := Fold(u.Email)
-	res, err := tx.ExecContext(ctx, insertUser, u.ID, u.Email, fold, u.Name, u.Version, u.CreateTime.UnixMicro(), u.UpdateTime.UnixMicro())
+	args := append(values(u.Profile, fold), u.Version, u.CreateTime.UnixMicro(), u.UpdateTime.UnixMicro(), u.ID)
+	res, err := tx.ExecContext(ctx, insertUser, args...)
 	if err != nil {
 		return fmt.Errorf("store: create: %w", err)
 	}
 	if n, err := res.RowsAffected(); err != nil {
 		return fmt.Errorf("store: create: %w", err)
 	} else if n == 1 {
-		return s.cfg.Outbox.Add(ctx, tx, s.cfg.Topic, e)
+		return s.cfg.Outbox.Add(ctx, tx, s.cfg.Topic, events...)
 	}
 	switch _, err := scanUser(tx.QueryRowContext(ctx, selectUser, u.ID)); {
 	case err == nil && again: // nobody else could have taken the id, whatever has become of the user since
@@ -137,14 +138,13 @@ func (s *Store) Update(ctx context.Context, id string, c Change, when *Precondit
 		case !when.allows(before.Version):
 			return &PreconditionError{before.Version}
 		}
-		var mask []string
-		if after, mask = c.apply(before); len(mask) == 0 {
+		if after = c.apply(before); after == before {
 			tried = after
 			return nil
 		}
 		after.Version, after.UpdateTime = before.Version+1, s.now()
 		tried = after
-		return s.update(ctx, tx, after, mask)
+		return s.update(ctx, tx, before, after)
 	})
 	if errors.Is(err, errPassed) {
 		return User{}, &UnknownError{ID: id, Err: err}
@@ -158,24 +158,25 @@ func (s *Store) Update(ctx context.Context, id string, c Change, when *Precondit
 // errPassed is the error of a second try that finds that others went on from where the first one may have been.
 var errPassed = errors.New("store: the user has been changed again since")
 
-// update stores u, which is at its new version already, with the event that tells what changed. The caller has read the
-// row in this transaction, and nobody else can have changed it since.
-func (s *Store) update(ctx context.Context, tx outbox.Tx, u User, mask []string) error {
-	fold := Fold(u.Email)
+// update stores after, which is at its new version already, with the events that tell what changed. The caller has read
+// the row, before, in this transaction, and nobody else can have changed it since.
+func (s *Store) update(ctx context.Context, tx outbox.Tx, before, after User) error {
+	fold := Fold(after.Email)
 	switch id, err := holder(ctx, tx, fold); {
 	case err != nil:
 		return err
-	case id != "" && id != u.ID:
+	case id != "" && id != after.ID:
 		return &InUseError{id}
 	}
-	if _, err := tx.ExecContext(ctx, updateUser, u.Email, fold, u.Name, u.Version, u.UpdateTime.UnixMicro(), u.ID); err != nil {
-		return fmt.Errorf("store: update %s: %w", u.ID, err)
+	args := append(values(after.Profile, fold), after.Version, after.UpdateTime.UnixMicro(), after.ID)
+	if _, err := tx.ExecContext(ctx, updateUser, args...); err != nil {
+		return fmt.Errorf("store: update %s: %w", after.ID, err)
 	}
-	e, err := updated(u, mask)
+	events, err := s.tell.updated(before, after)
 	if err != nil {
-		return fmt.Errorf("store: update %s: %w", u.ID, err)
+		return fmt.Errorf("store: update %s: %w", after.ID, err)
 	}
-	return s.cfg.Outbox.Add(ctx, tx, s.cfg.Topic, e)
+	return s.cfg.Outbox.Add(ctx, tx, s.cfg.Topic, events...)
 }
 
 // Delete puts a tombstone in a user's place, and returns its version once that is committed. A user that is deleted
@@ -207,17 +208,17 @@ func (s *Store) Delete(ctx context.Context, id string, when *Precondition) (vers
 	return version, nil
 }
 
-// delete puts the tombstone u in the place of its row, with the event that tells of it.
+// delete puts the tombstone u in the place of its row, with the events that tell of it.
 func (s *Store) delete(ctx context.Context, tx outbox.Tx, u User) error {
 	at := u.DeleteTime.UnixMicro()
 	if _, err := tx.ExecContext(ctx, deleteUser, u.Version, at, at, u.ID); err != nil {
 		return fmt.Errorf("store: delete %s: %w", u.ID, err)
 	}
-	e, err := deleted(u)
+	events, err := s.tell.deleted(u)
 	if err != nil {
 		return fmt.Errorf("store: delete %s: %w", u.ID, err)
 	}
-	return s.cfg.Outbox.Add(ctx, tx, s.cfg.Topic, e)
+	return s.cfg.Outbox.Add(ctx, tx, s.cfg.Topic, events...)
 }
 
 // refusal says why an insert did not take place: an [*InUseError], as a rule.
