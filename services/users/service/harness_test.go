@@ -151,12 +151,15 @@ func (l *lines) Write(p []byte) (int, error) {
 
 var doorOf = regexp.MustCompile(`"door":"(127\.0\.0\.1:[1-9]\d*)"`)
 
-// door waits for the line that says where the door is.
-func (l *lines) door(t *testing.T) string {
+// door waits for the line that says where the door is. The line before that tells the settings is to have setting in it.
+func (l *lines) door(t *testing.T, setting string) string {
 	t.Helper()
 	for deadline := time.After(servicetest.Soon); ; {
 		select {
 		case line := <-l.wrote:
+			if strings.Contains(line, `"msg":"starting"`) && !strings.Contains(line, setting) {
+				t.Errorf("no %s in %s", setting, line)
+			}
 			if m := doorOf.FindStringSubmatch(line); m != nil {
 				return m[1]
 			}

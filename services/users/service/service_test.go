@@ -272,10 +272,10 @@ func TestTheProgramRunsWithNoBrokerThere(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- service.Main(ctx, program.IO{Name: "users", Stdout: log, Stderr: log, Args: []string{
-			"--bus", "kafka://127.0.0.1:1", "--db", filepath.Join(t.TempDir(), "users.db"), "--listen", "127.0.0.1:0", "--door", "127.0.0.1:0", "--log-format", "json",
+			"--bus", "kafka://127.0.0.1:1", "--db", filepath.Join(t.TempDir(), "users.db"), "--listen", "127.0.0.1:0", "--door", "127.0.0.1:0", "--log-format", "json", "--events", "v2,v1",
 		}})
 	}()
-	door := log.door(t)
+	door := log.door(t, `"events":"v2,v1"`)
 	resp, err := http.Post("http://"+door+"/v1/users", "application/json", strings.NewReader(`{"email":"ada@example.org","name":"Ada"}`))
 	if err != nil {
 		t.Fatal(err)

@@ -20,10 +20,10 @@ import (
 // nowhere stores nothing.
 type nowhere struct{ Users }
 
-func (nowhere) Create(_ context.Context, email, name string) (store.User, error) {
+func (nowhere) Create(_ context.Context, p store.Profile) (store.User, error) {
 	id, err := uuid.NewV7()
 	now := time.Now().UTC()
-	return store.User{ID: id.String(), Email: email, Name: name, Version: 1, CreateTime: now, UpdateTime: now}, err
+	return store.User{ID: id.String(), Profile: p, Version: 1, CreateTime: now, UpdateTime: now}, err
 }
 
 // BenchmarkPost measures POST /v1/users by 64 callers over loopback, each on a connection of its own: how many a

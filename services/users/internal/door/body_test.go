@@ -10,9 +10,14 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	usersv1 "github.com/tidings-dev/tidings/gen/users/v1"
+	"github.com/tidings-dev/tidings/services/users/internal/store"
 )
+
+// noField is what is said of a field that there isn't.
+const noField = "is not a field here; there is email, name, displayName, locale, phone, givenName, familyName, nameOrder"
 
 func TestEveryFieldAtFaultIsNamedAtOnce(t *testing.T) {
 	c := open(t)
@@ -24,7 +29,7 @@ func TestEveryFieldAtFaultIsNamedAtOnce(t *testing.T) {
 		{"nothing there", "POST", `{}`, map[string]string{"email": "is required", "name": "is required"}},
 		{"null", "POST", `{"email":null,"name":null}`, map[string]string{"email": "is required", "name": "is required"}},
 		{"unknown, mistyped and invalid", "POST", `{"mail":"a@b.c","name":7,"email":"x","admin":{"really":true}}`, map[string]string{
-			"mail": "is not a field here; there is email, name", "admin": "is not a field here; there is email, name",
+			"mail": noField, "admin": noField,
 			"name": "is a number, and must be a string", "email": `"x" is not an address`,
 		}},
 		{"mistyped in all ways", "POST", `{"email":["a@b.c"],"name":{"first":"Ada"}}`, map[string]string{
@@ -39,20 +44,20 @@ func TestEveryFieldAtFaultIsNamedAtOnce(t *testing.T) {
 			"email": "stands there more than once", "name": "is required",
 		}},
 		{"another case", "POST", `{"Email":"a@b.c","name":"A"}`, map[string]string{
-			"Email": "is not a field here; there is email, name", "email": "is required",
+			"Email": noField, "email": "is required",
 		}},
 		{"half a character", "POST", `{"email":"a@b.c","name":"\ud800"}`, map[string]string{"name": "has an escape that is no Unicode character"}},
 		{"an extension", "POST", `{"email":"a@b.c","name":"A","[x.y]":1,"@type":"z"}`, map[string]string{
-			"[x.y]": "is not a field here; there is email, name", "@type": "is not a field here; there is email, name",
+			"[x.y]": noField, "@type": noField,
 		}},
 		{"a field's number", "POST", `{"1":"a@b.c","email":"a@b.c","name":"A","":0}`, map[string]string{
-			"1": "is not a field here; there is email, name", "": "is not a field here; there is email, name",
+			"1": noField, "": noField,
 		}},
 		{"a change to nothing", "PATCH", `{"email":"","name":""}`, map[string]string{"email": "is required", "name": "is required"}},
 		{"a change to blanks", "PATCH", `{"name":" \t "}`, map[string]string{"name": "is required"}},
 		{"a change of what is given", "PATCH", `{"id":"1","version":2,"createTime":"x","name":3}`, map[string]string{
-			"id": "is not a field here; there is email, name", "version": "is not a field here; there is email, name",
-			"createTime": "is not a field here; there is email, name", "name": "is a number, and must be a string",
+			"id": noField, "version": noField,
+			"createTime": noField, "name": "is a number, and must be a string",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -164,14 +169,25 @@ var seeds = []string{
 	`{"email":"a@b.c","name":"` + "\u202e\u200b" + `"}`, strings.Repeat("[", 1000), `{"a":` + strings.Repeat(`{"a":`, 200),
 }
 
+// profiles are bodies with every field, in every way that the tests of fields know.
+var profiles = []string{
+	`{"email":"a@b.c","givenName":" Ada ","familyName":"Lovelace","nameOrder":"NAME_ORDER_GIVEN_FIRST","displayName":"Ada","locale":"en-gb","phone":"+44 (20) 7946-0000"}`,
+	`{"email":"a@b.c","family_name":"Nagy","given_name":"Ilona","name_order":2}`, `{"name":"A","display_name":null,"locale":"","phone":""}`,
+	`{"name":"A B","givenName":"A"}`, `{"givenName":"","familyName":""}`, `{"familyName":" "}`, `{"nameOrder":1}`, `{"nameOrder":0}`,
+	`{"givenName":"A","nameOrder":3}`, `{"givenName":"A","nameOrder":-1}`, `{"givenName":"A","nameOrder":"X"}`, `{"nameOrder":1e0,"givenName":"A"}`,
+	`{"nameOrder":null,"givenName":null,"name":"A"}`, `{"givenName":"A  B","familyName":"C D"}`, `{"name":"A  B "}`, `{"displayName":"\u200b"}`,
+	`{"locale":"i-enochian"}`, `{"locale":"zh-min-nan"}`, `{"locale":"de_CH"}`, `{"locale":"en-us-posix"}`, `{"locale":"de-u-co-phonebk-x-foo"}`,
+	`{"phone":"+1"}`, `{"phone":"+41 (0)44 364 32 32"}`, `{"phone":"+٤١"}`, `{"phone":"+"}`, `{"phone":"+1-"}`, `{"email":"a@b.c","name":"","givenName":"A"}`,
+}
+
 // FuzzBody sends anything as a body, and expects a write or a refusal, but no fault of ours.
 func FuzzBody(f *testing.F) {
-	for _, s := range seeds {
+	for _, s := range slices.Concat(seeds, profiles) {
 		f.Add([]byte(s), false)
 		f.Add([]byte(s), true)
 	}
 	d := New(openStore(f), discard())
-	u, err := d.users.Create(f.Context(), "fuzz@example.org", "Fuzz")
+	u, err := d.users.Create(f.Context(), store.Profile{Email: "fuzz@example.org", Name: "Fuzz"})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -202,7 +218,7 @@ func FuzzBody(f *testing.F) {
 
 // FuzzParse checks that looking for every fault refuses exactly what protojson refuses.
 func FuzzParse(f *testing.F) {
-	for _, s := range seeds {
+	for _, s := range slices.Concat(seeds, profiles) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -216,7 +232,7 @@ func FuzzParse(f *testing.F) {
 		for i, f := range faults {
 			fields[i] = f.Field
 		}
-		if err == nil && !refused && (got.GetEmail() != want.GetEmail() || got.GetName() != want.GetName()) {
+		if err == nil && !refused && !proto.Equal(&got, &want) {
 			t.Errorf("%q is read as %v, and by protojson as %v", body, &got, &want)
 		}
 		if slices.Contains(fields, "email") && got.Email != nil && !strings.Contains(string(body), "mail") {

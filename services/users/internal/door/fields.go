@@ -177,7 +177,7 @@ func (c *fieldChecks) name(p parts) store.Parts {
 		first = fieldFamily
 	}
 	switch n := utf8.RuneCountInString(name.Join()); {
-	case c.atFault(fieldGiven, fieldFamily): // which is enough
+	case c.atFault(fieldName, fieldGiven, fieldFamily): // which is enough
 	case n == 0:
 		c.blame(first, required)
 	case n > maxName:

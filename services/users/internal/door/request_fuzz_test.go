@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -44,6 +45,11 @@ func FuzzRequest(f *testing.F) {
 		f.Add(byte(0), "", h, []byte(`{"email":"fuzz@example.org","name":" Fuzz "}`))
 		f.Add(byte(7), "", h, []byte(`{"name":"Fuzz"}`))
 	}
+	for _, body := range profiles {
+		for _, kind := range []byte{0, 7} { // POST, and PATCH of who is there
+			f.Add(kind, "", "Content-Type\napplication/json", []byte(body))
+		}
+	}
 	f.Add(byte(14), "/v1/users/{01890000-0000-7000-8000-000000000000}", "", []byte(nil))
 	f.Add(byte(13), "/v1/users/%2e%2e\x00/", "", []byte(nil))
 	st := openStore(f)
@@ -71,7 +77,7 @@ func someUser(t *testing.T, st *store.Store) store.User {
 	all, err := st.List(t.Context(), "", 1)
 	if err == nil && len(all) == 0 {
 		var u store.User
-		u, err = st.Create(t.Context(), "somebody@example.org", "Somebody")
+		u, err = st.Create(t.Context(), store.Profile{Email: "somebody@example.org", Name: "Somebody"})
 		all = append(all, u)
 	}
 	if err != nil {
@@ -86,7 +92,7 @@ func checkAnswer(t *testing.T, st *store.Store, before store.User, w *httptest.R
 	case w.Code == http.StatusCreated || w.Code == http.StatusOK:
 		checkStored(t, st, w, body)
 	case w.Code == http.StatusNoContent:
-		if u, err := st.Get(t.Context(), before.ID); err != nil || u.DeleteTime.IsZero() || u.Email+u.Name != "" {
+		if u, err := st.Get(t.Context(), before.ID); err != nil || u.DeleteTime.IsZero() || u.Profile != (store.Profile{}) {
 			t.Errorf("deleted, and there is %+v, %v", u, err)
 		}
 	case w.Code >= 400 && w.Code < 500:
@@ -114,10 +120,37 @@ func checkStored(t *testing.T, st *store.Store, w *httptest.ResponseRecorder, bo
 	if err != nil || !proto.Equal(u.Proto(), &answered) {
 		t.Errorf("answered %v, and the store has %+v, %v", &answered, u, err)
 	}
-	if sent.Email != nil && u.Email != sent.GetEmail() || sent.Name != nil && u.Name != strings.TrimSpace(sent.GetName()) {
-		t.Errorf("%q is stored as %+v", body, u)
-	}
+	checkProfile(t, body, &sent, u.Profile)
 	if got := w.Header().Get("ETag"); got != etag(u.Version) {
 		t.Errorf("ETag %s of version %d", got, u.Version)
 	}
 }
+
+// checkProfile compares what was sent with what is stored.
+func checkProfile(t *testing.T, body []byte, sent *usersv1.UpdateUserRequest, p store.Profile) {
+	t.Helper()
+	for _, f := range []struct {
+		sent   *string
+		stored string
+	}{
+		{sent.Email, p.Email}, {sent.DisplayName, p.DisplayName}, {sent.Name, p.Name},
+		{sent.GivenName, p.NameParts().Given}, {sent.FamilyName, p.NameParts().Family},
+	} {
+		inParts := sent.GetGivenName() != "" || sent.GetFamilyName() != ""
+		if f.sent != nil && strings.TrimSpace(*f.sent) != f.stored && !(*f.sent == "" && inParts) && !(f.sent != sent.Name && f.sent != sent.Email && *f.sent == "") {
+			t.Errorf("%q is stored as %+v", body, p)
+		}
+	}
+	if p.Parts.Join() != p.Name && p.Parts != (store.Parts{}) || p.NameParts().Join() != p.Name {
+		t.Errorf("%q: the parts of %+v don't make its name", body, p)
+	}
+	if tag, detail := readLocale(p.Locale); detail != "" || tag != p.Locale || sent.Locale != nil && (p.Locale == "") != (*sent.Locale == "") {
+		t.Errorf("%q: the locale %q is not as it would be stored: %q, %s", body, p.Locale, tag, detail)
+	}
+	if p.Phone != "" && !e164.MatchString(p.Phone) || sent.Phone != nil && (p.Phone == "") != (*sent.Phone == "") {
+		t.Errorf("%q: the number is stored as %q", body, p.Phone)
+	}
+}
+
+// e164 is what events promise of a number.
+var e164 = regexp.MustCompile(`^\+[1-9][0-9]{1,14}$`)

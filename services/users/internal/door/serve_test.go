@@ -140,11 +140,11 @@ type altered struct {
 	before func(ctx context.Context) error
 }
 
-func (a altered) Create(ctx context.Context, email, name string) (store.User, error) {
+func (a altered) Create(ctx context.Context, p store.Profile) (store.User, error) {
 	if err := a.before(ctx); err != nil {
 		return store.User{}, err
 	}
-	return a.Users.Create(ctx, email, name)
+	return a.Users.Create(ctx, p)
 }
 
 func TestAFaultOfOursIsToldToTheLogOnly(t *testing.T) {

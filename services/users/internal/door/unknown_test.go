@@ -28,11 +28,11 @@ func (f *forgetful) lose(id string, err error) error {
 	return &store.UnknownError{ID: id, Err: errors.New("conn closed")}
 }
 
-func (f *forgetful) Create(ctx context.Context, email, name string) (store.User, error) {
+func (f *forgetful) Create(ctx context.Context, p store.Profile) (store.User, error) {
 	if !f.stores && !f.told {
 		return store.User{}, f.lose(absent, nil)
 	}
-	u, err := f.Users.Create(ctx, email, name)
+	u, err := f.Users.Create(ctx, p)
 	return u, f.lose(u.ID, err)
 }
 
