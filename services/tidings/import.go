@@ -23,7 +23,7 @@ import (
 )
 
 type importCommand struct {
-	File   string `arg:"" optional:"" help:"CSV whose first line names the columns email and name, or JSON lines with those members; - is standard input."`
+	File   string `arg:"" optional:"" help:"CSV whose first line names the columns email and name, or JSON lines with those members; - is standard input. Taken too: display_name, locale, phone, and for the name given_name, family_name, name_order."`
 	Sample int    `help:"Make N people up instead of reading a file." placeholder:"N"`
 	Seed   uint64 `help:"Make the same people up as an earlier run, which printed its seed. 0 picks one." placeholder:"N"`
 	Door   string `help:"Address of the write door, with or without http:// in front." default:"127.0.0.1:8480" placeholder:"HOST:PORT"`
@@ -142,7 +142,7 @@ func (c *importCommand) badFile() string {
 
 func (c *importCommand) whereBad() string {
 	if name := c.badFile(); name != "" {
-		return "the bad rows are in " + name + ", with the reason of each; mend email and name there and import that file"
+		return "the bad rows are in " + name + ", with the reason of each; mend the columns there and import that file"
 	}
 	return "some rows were refused"
 }

@@ -45,7 +45,7 @@ func (c *upCommand) run(ctx context.Context, in program.IO, parsed *kong.Context
 	cfg := platform.Config{
 		Bus: c.Bus, Broker: c.Broker, Data: c.Data, DB: c.DB, Topic: c.Topic, Door: c.Door,
 		Users: c.Users, Directory: c.Directory, Audit: c.Audit, Mailer: c.Mailer,
-		More: map[string][]string{"mailer": c.mail(), "users": {"--events=" + c.Events}},
+		More: map[string][]string{"mailer": c.mail(), "users": c.users()},
 	}
 	if err := c.check(ctx, cfg); err != nil {
 		return err
@@ -85,6 +85,9 @@ func (c *upCommand) Validate() error {
 
 // mail is what mailer is told as flags of its own program.
 func (c *upCommand) mail() []string { return []string{"--smtp=" + c.SMTP, "--mail-from=" + c.MailFrom} }
+
+// users is what users is told as flags of its own program.
+func (c *upCommand) users() []string { return []string{"--events=" + c.Events} }
 
 // check finds what is typed wrong before anything is made.
 func (c *upCommand) check(ctx context.Context, cfg platform.Config) error {

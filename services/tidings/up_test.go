@@ -13,6 +13,7 @@ import (
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	mailer "github.com/tidings-dev/tidings/services/mailer/service"
 	"github.com/tidings-dev/tidings/services/tidings/internal/platform"
+	users "github.com/tidings-dev/tidings/services/users/service"
 )
 
 // The issue wants `up` to be gone 10 s after Ctrl-C, and its parts end one after the other.
@@ -57,7 +58,7 @@ func TestHelpShowsTheDefaults(t *testing.T) {
 }
 
 func TestAMistakeLeavesNoData(t *testing.T) {
-	for arg, want := range map[string]int{"--smtp=mail.example.org:25": 2, "--mail-from=me": 2, "--bus=h:9": 1, "--bus=redis://h:1?x=1": 1, "--bus=kafka://h:1?ack=1": 1, "--bus=kafka://h:1": 2} {
+	for arg, want := range map[string]int{"--smtp=mail.example.org:25": 2, "--mail-from=me": 2, "--events=v1,v2": 2, "--events=": 2, "--bus=h:9": 1, "--bus=redis://h:1?x=1": 1, "--bus=kafka://h:1?ack=1": 1, "--bus=kafka://h:1": 2} {
 		data := filepath.Join(t.TempDir(), "data")
 		args := []string{"up", arg, "--data=" + data, "--control=127.0.0.1:0"}
 		if want == 2 {
@@ -88,6 +89,24 @@ func TestUpTellsMailerWhereMailsGo(t *testing.T) {
 	}
 	if told.SMTP != "smtp://mail.example.org" || told.MailFrom != "Us <us@example.org>" {
 		t.Errorf("mailer is told %+v", told)
+	}
+}
+
+func TestUpTellsUsersInWhichVersionsItTellsOfChanges(t *testing.T) {
+	t.Setenv("TIDINGS_EVENTS", "v2,v1")
+	for args, want := range map[string]users.Events{"": "v2,v1", "--events=v2": "v2", "--events=v1": "v1"} {
+		var commands cli
+		parsed, err := config.Parse(append([]string{"up"}, strings.Fields(args)...), &bytes.Buffer{}, config.Defaults{Service: "tidings"}, &commands)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line := settingsLine(parsed); strings.Contains(line, "--events "+string(want)) != (want != "v1") {
+			t.Errorf("%s: the settings are %q", args, line)
+		}
+		var told users.Config
+		if _, err := config.Parse(commands.Up.users(), &bytes.Buffer{}, config.Defaults{Service: "users", Listen: users.DefaultListen}, &told); err != nil || told.Events != want {
+			t.Errorf("%s: users is told %q (%v), want %q", args, told.Events, err, want)
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // badFile is the file of bad rows: each with its line, the reason, and what was read of it, so that it can be mended
-// and imported. raw is the row as it stood in the input, where email and name could not be told. It is not safe for
+// and imported. raw is the row as it stood in the input, where its fields could not be told. It is not safe for
 // concurrent use.
 type badFile struct {
 	path string
@@ -21,8 +21,18 @@ type badFile struct {
 	csv  *csv.Writer
 }
 
-// badHeader is the first line, and what such a file is known by.
-const badHeader = "line,reason,email,name,raw"
+// badHeader returns the first line, which such a file is known by: with the fields that there are, for a bad row that was
+// mended is to be imported whole.
+func badHeader() []string {
+	header := []string{"line", "reason"}
+	for _, f := range fields() {
+		header = append(header, f.column())
+	}
+	return append(header, "raw")
+}
+
+// oldBadHeader is the first line as 0.1.0 wrote it.
+const oldBadHeader = "line,reason,email,name,raw"
 
 func (b *badFile) write(row Row, reason string) error {
 	if b.path == "" {
@@ -34,11 +44,15 @@ func (b *badFile) write(row Row, reason string) error {
 			return fmt.Errorf("file of bad rows: %w", err)
 		}
 		b.file, b.csv = f, csv.NewWriter(f)
-		if err := b.csv.Write(strings.Split(badHeader, ",")); err != nil {
+		if err := b.csv.Write(badHeader()); err != nil {
 			return fmt.Errorf("file of bad rows: %w", err)
 		}
 	}
-	if err := b.csv.Write([]string{strconv.Itoa(row.Line), reason, row.Email, row.Name, row.Raw}); err != nil {
+	record := []string{strconv.Itoa(row.Line), reason}
+	for _, f := range fields() {
+		record = append(record, *f.of(&row))
+	}
+	if err := b.csv.Write(append(record, row.Raw)); err != nil {
 		return fmt.Errorf("file of bad rows: %w", err)
 	}
 	return nil
@@ -76,6 +90,7 @@ func isBadFile(path string) bool {
 		return false
 	}
 	defer func() { _ = f.Close() }()
-	first, _ := bufio.NewReader(io.LimitReader(f, int64(len(badHeader)+1))).ReadString('\n')
-	return first == badHeader+"\n"
+	header := strings.Join(badHeader(), ",")
+	first, _ := bufio.NewReader(io.LimitReader(f, int64(len(header)+1))).ReadString('\n')
+	return first == header+"\n" || first == oldBadHeader+"\n"
 }

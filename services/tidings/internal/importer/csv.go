@@ -21,7 +21,7 @@ func readCSV(text *lines, yield func(Row, error) bool) {
 	c := csv.NewReader(in)
 	c.FieldsPerRecord = -1 // a short row is a bad row, not the end
 	c.ReuseRecord = true
-	email, name, err := header(c)
+	columns, err := header(c)
 	if err != nil {
 		yield(Row{}, err)
 		return
@@ -36,30 +36,56 @@ func readCSV(text *lines, yield func(Row, error) bool) {
 			yield(Row{}, err)
 			return
 		}
-		if !yield(in.row(fields, err, email, name), nil) {
+		if !yield(in.row(fields, err, columns), nil) {
 			return
 		}
 	}
 }
 
-// header finds the two columns.
-func header(c *csv.Reader) (email, name int, err error) {
+// columns are where those of a file stand that are looked at, by the names of their fields.
+type columns map[string]int
+
+// header finds the columns. A file must have that of the address, and that of the name or one of its parts.
+func header(c *csv.Reader) (columns, error) {
 	record, err := c.Read()
 	if errors.Is(err, io.EOF) {
-		return 0, 0, errors.New("the input is empty; its first line must name the columns email and name")
+		return nil, errors.New("the input is empty; its first line must name the columns email and name")
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("the first line can't be read: %w", err)
+		return nil, fmt.Errorf("the first line can't be read: %w", err)
 	}
-	columns := make([]string, len(record))
-	for i, column := range record {
-		columns[i] = strings.ToLower(strings.TrimSpace(column))
+	found := make(columns)
+	for _, f := range fields() {
+		if i := slices.IndexFunc(record, func(name string) bool { return f.is(strings.TrimSpace(name)) }); i >= 0 {
+			found[f.name] = i
+		}
 	}
-	email, name = slices.Index(columns, "email"), slices.Index(columns, "name")
+	if found.width() == 0 {
+		return nil, fmt.Errorf("the first line must name the columns email and name; it is %q", strings.Join(record, ","))
+	}
+	return found, nil
+}
+
+// width is how many columns a row must have: up to the address and the name, or what parts of it there are; 0 where the
+// file lacks one of the two. What else a row may have may be missing at its end.
+func (c columns) width() int {
+	last := func(names ...string) int {
+		at := -1
+		for _, name := range names {
+			if i, there := c[name]; there {
+				at = max(at, i)
+			}
+		}
+		return at
+	}
+	email, name := last("email"), last("name")
+	if name < 0 {
+		name = last("givenName", "familyName")
+	}
 	if email < 0 || name < 0 {
-		return 0, 0, fmt.Errorf("the first line must name the columns email and name; it is %q", strings.Join(record, ","))
+		return 0
 	}
-	return email, name, nil
+	return max(email, name) + 1
 }
 
 // record is what a csv.Reader reads from, and keeps the lines of the row that is being read. A Read ends with its
@@ -132,19 +158,20 @@ func (r *record) fatal(err error) error {
 	return endedAt(broken.StartLine, fmt.Errorf("a quote is opened, and one on line %d stands where none can", broken.Line))
 }
 
-func (r *record) row(fields []string, err error, email, name int) Row {
+func (r *record) row(values []string, err error, at columns) Row {
 	row := Row{Line: r.start}
-	need := max(email, name) + 1
-	switch {
+	switch need := at.width(); {
 	case err != nil:
 		row.Err = quoteFault(err)
-	case len(fields) < need:
-		row.Err = fmt.Errorf("the row has %d columns; it must have %d", len(fields), need)
+	case len(values) < need:
+		row.Err = fmt.Errorf("the row has %d columns; it must have %d", len(values), need)
 	default:
-		var badEmail, badName error
-		row.Email, badEmail = csvText("email", fields[email])
-		row.Name, badName = csvText("name", fields[name])
-		row.Err = cmp.Or(badEmail, badName)
+		for _, f := range fields() {
+			if column, there := at[f.name]; there && column < len(values) {
+				text, fault := csvText(f.name, values[column])
+				*f.of(&row), row.Err = text, cmp.Or(row.Err, fault)
+			}
+		}
 	}
 	if row.Err != nil {
 		row.Raw = string(bytes.TrimRight(r.raw, "\r\n"))

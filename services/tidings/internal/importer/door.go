@@ -56,7 +56,7 @@ func (d *door) close() { d.client.CloseIdleConnections() }
 // create makes one user, and tries again while the door can't be reached or can't store. reason says why a row was
 // refused; err, that the door was lost.
 func (d *door) create(ctx context.Context, row Row) (o outcome, reason string, err error) {
-	body, err := json.Marshal(map[string]string{"email": row.Email, "name": row.Name})
+	body, err := json.Marshal(row.body())
 	if err != nil {
 		return refused, err.Error(), nil
 	}

@@ -29,17 +29,32 @@ func readJSON(text *lines, yield func(Row, error) bool) {
 
 func jsonRow(line int, text []byte) Row {
 	row := Row{Line: line}
-	var user struct{ Email, Name json.RawMessage }
+	var user map[string]json.RawMessage
 	if row.Err = jsonObject(text, &user); row.Err == nil {
-		var badEmail, badName error
-		row.Email, badEmail = jsonText("email", user.Email)
-		row.Name, badName = jsonText("name", user.Name)
-		row.Err = cmp.Or(badEmail, badName)
+		for _, f := range fields() {
+			text, fault := jsonText(f.name, member(user, f))
+			*f.of(&row), row.Err = text, cmp.Or(row.Err, fault)
+		}
 	}
 	if row.Err != nil {
 		row.Raw = string(text)
 	}
 	return row
+}
+
+// member returns the member that is the field, nil where there is none. Of several that differ in their spelling it is
+// the one that is spelt as the door does, and else the first by the alphabet: the same at every run.
+func member(of map[string]json.RawMessage, f field) json.RawMessage {
+	if raw, ok := of[f.name]; ok {
+		return raw
+	}
+	found := ""
+	for name := range of {
+		if f.is(name) && (found == "" || name < found) {
+			found = name
+		}
+	}
+	return of[found]
 }
 
 func jsonObject(text []byte, into any) error {

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 
 	"github.com/brianvoe/gofakeit/v7"
@@ -15,10 +16,27 @@ func Sample(n int, seed uint64) Rows {
 		for i := range n {
 			first, last := fake.FirstName(), fake.LastName()
 			row := Row{Line: i + 1, Name: first + " " + last, Email: address(first, last, seed, i)}
+			more(&row, first, seed)
 			if !yield(row, nil) {
 				return
 			}
 		}
+	}
+}
+
+// more makes up what some of the people say of themselves: a third each of a display name, a locale and a number. It has
+// chances of its own, by the seed and the line, so that names and addresses are those of 0.1.0, which made up no more.
+func more(row *Row, first string, seed uint64) {
+	chance := rand.New(rand.NewPCG(seed, uint64(row.Line)))
+	if chance.IntN(3) == 0 {
+		row.DisplayName = first
+	}
+	if locales := []string{"en-GB", "en-US", "de-CH", "fr-CA", "es-419", "pt-BR", "zh-Hant-TW"}; chance.IntN(3) == 0 {
+		row.Locale = locales[chance.IntN(len(locales))]
+	}
+	if chance.IntN(3) == 0 {
+		// A range that is set aside for films and the like, so that nobody is ever called.
+		row.Phone = fmt.Sprintf("+44207946%04d", chance.IntN(1000))
 	}
 }
 

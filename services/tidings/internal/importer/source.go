@@ -9,22 +9,29 @@ import (
 	"iter"
 )
 
-// Row is one user to be made. Err says, in words for people, why it can't be read as one; then Email and Name hold
-// what could be, and Raw all of it.
+// Row is one user to be made. Err says, in words for people, why it can't be read as one; then its fields hold what
+// could be, and Raw all of it. The fields are as the door takes them; where Name is not empty, the parts of it and their
+// order are not looked at.
 type Row struct {
 	Line  int // in the input, the first is 1
 	Email string
 	Name  string
-	Raw   string // the row as it stands in the input, byte for byte but for its line's end; only with Err
-	Err   error
+
+	DisplayName, Locale, Phone       string
+	GivenName, FamilyName, NameOrder string
+
+	Raw string // the row as it stands in the input, byte for byte but for its line's end; only with Err
+	Err error
 }
 
 // Rows are read one by one. An error ends them: the input can't be read on.
 type Rows = iter.Seq2[Row, error]
 
 // Read reads CSV whose first line names the columns email and name, in any order and among others, or JSON lines,
-// each an object with those members. Which of them r is shows in its first byte that is no white space. Nothing is
-// read before the rows are asked for.
+// each an object with those members. There may also be display_name, locale, phone, and in the place of name, or where
+// that is empty, given_name, family_name and name_order; each may be spelt as the door does (displayName). What else
+// there is, is passed over. Which of the two r is shows in its first byte that is no white space. Nothing is read before
+// the rows are asked for.
 //
 // Every row of the input is yielded, be it as a bad one, or an error names the line from which on nothing was read.
 func Read(r io.Reader) Rows {
