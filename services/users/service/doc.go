@@ -16,6 +16,8 @@
 //     a change that was rolled back.
 //   - It answers on its own commit. Whether the event has been published is not the client's affair.
 //   - Each event carries the whole user, so that who missed one is right again after the next.
+//   - While readers move from one version of the events' API to the next, a change is told in both ([Events]): two events
+//     of one version of the user, the better one first, in the same transaction. Each reader takes one.
 //   - On a bus that keeps nothing each event gets a number, and the last one is repeated, so that whoever missed some
 //     can count them; how many nobody at all was listening to is counted here.
 //   - A deleted user leaves a tombstone for ever: an id and its versions are never used again, and who asks for the

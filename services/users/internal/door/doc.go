@@ -7,6 +7,22 @@
 // Bodies are protobuf messages as JSON, in UTF-8, of at most 64 KiB. A write is answered once it is committed, and
 // waits for nothing else: whether anybody hears of the change is the outbox's affair.
 //
+// The messages' comments say what each field may hold, and what is stored of it. Fields are taken in both spellings of
+// protobuf's JSON, displayName and display_name, and answered in the first; in an answer a field that is empty is left
+// out. What those comments leave open:
+//
+//   - A name comes in one string or in parts. In an answer it is in both: the parts are those that were sent, and of a
+//     name in one string what stands before and behind its last space.
+//   - A PATCH of name with the name that is there changes nothing, and the parts stay: a client that knows of the name
+//     alone sends it back with other changes, and says nothing of the parts. So do the parts that the name has by
+//     itself. To give up the order, send the parts without it.
+//   - Each part is one line in which something can be seen, like a name. Where a name in parts is too long, or is none,
+//     the fault is the given name's, or the family name's if that was sent alone.
+//   - nameOrder is the name of a value, or its number; a number that there is no name of is refused.
+//   - A locale must be of registered subtags, and a script that the language is written in anyway is left out (en-Latn
+//     becomes en); names with an underscore, as systems have them, are refused.
+//   - A number has 2 to 15 digits. A zero in brackets, +41 (0)44, is refused and not removed: it would be another number.
+//
 // The ETag is the user's version in quotes: "3". If-Match with one that is not current answers 412, and the current
 // one; weak ETags match nothing. If-None-Match: * answers 412 for every user that is there. A request that is sent again is safe: POST answers 409 with the Location of who has
 // the address, a PATCH that changes nothing keeps the version, and DELETE of a user that is gone answers as before.

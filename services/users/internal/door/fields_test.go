@@ -186,3 +186,28 @@ func TestNumbers(t *testing.T) {
 		}
 	}
 }
+
+// FuzzFields checks that what is stored of a field keeps to what events promise, and comes to the same when it is sent
+// as it was answered.
+func FuzzFields(f *testing.F) {
+	for _, s := range []string{
+		"", "de-ch", "de_CH", "i-enochian", "cel-gaulish", "en-us-posix", "zh-min-nan", "de-a-foo-u-co-phonebk-x-y", "en-t-de-m0-abc", "root",
+		"+41 (44) 364-32.32", "+41 (0)44", "+0", "+1", "+1\u00a02", "+1\u20112", "+1(2)", "+(1)2", " +12", "+12 ", "+\u0661\u0662", "+1\x002", "+\xff1",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for name, r := range map[string]rule{"locale": readLocale, "phone": readPhone, "displayName": trimmed(checkLine), "name": trimmed(checkName)} {
+			stored, detail := r(s)
+			if detail != "" {
+				continue
+			}
+			if again, detail := r(stored); again != stored || detail != "" {
+				t.Errorf("%s %q is stored as %q, which becomes %q: %s", name, s, stored, again, detail)
+			}
+			if name == "phone" && stored != "" && !e164.MatchString(stored) || name == "locale" && len(stored) > maxLocale {
+				t.Errorf("%s %q is stored as %q", name, s, stored)
+			}
+		}
+	})
+}
