@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidings-dev/tidings/bus"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
+	eventsv2 "github.com/tidings-dev/tidings/gen/users/events/v2"
 )
 
 // Event makes an event of the users service: v is the version of the user whose id is key.
@@ -29,6 +30,9 @@ func NewID() string { return uuid.Must(uuid.NewV7()).String() }
 type User struct {
 	ID, Email, Name string
 	Version         uint64 // of the last event made; 0 before the first
+
+	DisplayName, Locale, Phone *string              // nil: events don't tell of it, as those of before 0.2.0
+	Parts                      *eventsv2.PersonName // as v2 tells it; nil: Name is split
 }
 
 // NewUser is somebody new, of whom no event has been made.
@@ -42,6 +46,7 @@ func (u *User) Message() *eventsv1.User {
 	return &eventsv1.User{
 		Id: u.ID, Email: u.Email, Name: u.Name, Version: u.Version,
 		CreateTime: timestamppb.New(Began()), UpdateTime: timestamppb.New(Began().Add(time.Duration(u.Version-1) * time.Hour)),
+		DisplayName: u.DisplayName, Locale: u.Locale, Phone: u.Phone,
 	}
 }
 
