@@ -40,10 +40,14 @@ type statements struct {
 func newStatements(d database.Dialect) statements {
 	return statements{
 		// Rows are locked in the order of ids, by whoever changes them: so nobody waits in a circle.
-		known: rows.New(1, `SELECT id, no, version, deleted, terms FROM people WHERE id IN (`, `) ORDER BY id`+d.ForUpdate()),
-		people: rows.New(9, `INSERT INTO people (no, id, version, deleted, email, name, create_time, update_time, terms) VALUES `,
+		known: rows.New(1, `SELECT p.id, p.no, p.version, p.deleted, p.terms, `+toldColumns+` FROM people p WHERE p.id IN (`, `) ORDER BY p.id`+d.ForUpdate()),
+		// What an event does not tell of is folded before, not by this: the terms follow from it, too.
+		people: rows.New(15, `INSERT INTO people (no, id, version, deleted, email, name, create_time, update_time, terms,
+			display_name, locale, phone, given_name, family_name, name_order) VALUES `,
 			` ON CONFLICT (id) DO UPDATE SET version = excluded.version, deleted = excluded.deleted, email = excluded.email,
-			name = excluded.name, create_time = excluded.create_time, update_time = excluded.update_time, terms = excluded.terms
+			name = excluded.name, create_time = excluded.create_time, update_time = excluded.update_time, terms = excluded.terms,
+			display_name = excluded.display_name, locale = excluded.locale, phone = excluded.phone,
+			given_name = excluded.given_name, family_name = excluded.family_name, name_order = excluded.name_order
 			WHERE people.no = excluded.no`),
 		addTerms:    rows.New(3, `INSERT INTO terms (segment, term, person) VALUES `, ` ON CONFLICT DO NOTHING`),
 		removeTerms: rows.New(3, `DELETE FROM terms WHERE (segment, term, person) IN (VALUES `+typedRow[d], `)`),
@@ -73,11 +77,12 @@ type conflict struct{ error }
 // SQLState returns the code of a serialization failure.
 func (conflict) SQLState() string { return "40001" }
 
-// Apply makes people what they are in the list, inside the caller's transaction. One who stands in it more than once
-// becomes the last of them; one of whom a later version is stored already is left alone. Nothing is asked of one
-// person that depends on another: who holds an address may be two people for a while.
+// Apply makes people what they are in the list, inside the caller's transaction, one after the other. What the list does
+// not tell of somebody (see [Person]) stays as it was: as in the one before it of the same person in the list, else as
+// stored. One of whom a later version is stored already is left alone. Nothing is asked of one person that depends on
+// another: who holds an address may be two people for a while.
 func (s *Store) Apply(ctx context.Context, tx Tx, people []Person) error {
-	a := apply{Store: s, tx: tx, changes: lastOfEach(people), count: make(map[int64]int64)}
+	a := apply{Store: s, tx: tx, changes: changesOf(people), count: make(map[int64]int64)}
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
@@ -104,57 +109,43 @@ type apply struct {
 	args    []any
 }
 
-// change is what becomes of one person, and what is there of them.
-type change struct {
-	*Person
-	no         int64 // 0: not known so far
-	oldVersion uint64
-	wasDeleted bool
-	old, terms []string
-}
-
-// lastOfEach keeps the last change of every id, in the order of ids, in which the database is fastest.
-func lastOfEach(people []Person) []change {
-	order := make([]change, len(people))
-	for i := range people {
-		p := people[i]
-		p.ID, p.Email, p.Name = database.Text(p.ID), database.Text(p.Email), database.Text(p.Name)
-		order[i].Person = &p
-	}
-	slices.SortStableFunc(order, func(x, y change) int { return strings.Compare(x.ID, y.ID) })
-	last := order[:0]
-	for i := range order {
-		if i+1 == len(order) || order[i+1].ID != order[i].ID {
-			last = append(last, order[i])
-		}
-	}
-	return last
-}
-
-// readKnown finds out what is stored of the people of the call, and drops the changes that are older.
+// readKnown finds out what is stored of the people of the call, folds what is told of them into it, and drops those of
+// whom there is no news.
 func (a *apply) readKnown(ctx context.Context) error {
 	ids := a.take(len(a.changes))
 	for i := range a.changes {
-		ids = append(ids, a.changes[i].ID)
+		ids = append(ids, a.changes[i].id())
 	}
 	// It is read for new people too, of whom there is nothing: whether one is new is for the table to say, not for the
 	// type of the event, and it costs a tenth of the whole.
-	err := a.many.known.Query(ctx, a.tx, ids, func(row *sql.Rows) error {
-		var id, terms string
-		var c change
-		if err := row.Scan(&id, &c.no, &c.oldVersion, &c.wasDeleted, &terms); err != nil {
-			return err
+	err := a.many.known.Query(ctx, a.tx, ids, a.scanKnown)
+	news := a.changes[:0]
+	for i := range a.changes {
+		if c := &a.changes[i]; c.fold() {
+			news = append(news, *c)
 		}
-		i, found := slices.BinarySearchFunc(a.changes, id, func(c change, id string) int { return strings.Compare(c.ID, id) })
-		if !found {
-			return fmt.Errorf("the database answers for %q, who was not asked for", id)
-		}
-		c.Person, c.old = a.changes[i].Person, splitTerms(terms)
-		a.changes[i] = c
-		return nil
-	})
-	a.changes = slices.DeleteFunc(a.changes, func(c change) bool { return c.oldVersion > c.Version })
+	}
+	a.changes = news
 	return err
+}
+
+// scanKnown takes one row of what is stored.
+func (a *apply) scanKnown(row *sql.Rows) error {
+	var p Person
+	var parts nullParts
+	var no int64
+	var terms string
+	if err := row.Scan(append([]any{&p.ID, &no, &p.Version, &p.Deleted, &terms}, parts.told(&p)...)...); err != nil {
+		return err
+	}
+	p.Parts = parts.parts()
+	i, found := slices.BinarySearchFunc(a.changes, p.ID, func(c change, id string) int { return strings.Compare(c.id(), id) })
+	if !found {
+		return fmt.Errorf("the database answers for %q, who was not asked for", p.ID)
+	}
+	c := &a.changes[i]
+	c.is, c.no, c.wasDeleted, c.old = p, no, p.Deleted, splitTerms(terms)
+	return nil
 }
 
 // number gives each new person a number, later ones higher ones.
@@ -204,20 +195,18 @@ func (a *apply) takeNumbers(ctx context.Context, n int) (numbers []int64, err er
 	return numbers, rows.Err()
 }
 
-// storePeople writes the rows of the people, and notes who has come and who has gone in which segment. Nothing that
-// says who a deleted one was is kept, whatever the event said.
+// storePeople writes the rows of the people, and notes who has come and who has gone in which segment.
 func (a *apply) storePeople(ctx context.Context) error {
 	args := a.take(len(a.changes) * a.many.people.Cols())
 	for i := range a.changes {
 		c := &a.changes[i]
-		p := *c.Person
-		if p.Deleted {
-			p = Person{ID: p.ID, Version: p.Version, Deleted: true}
-		} else {
-			c.terms = termsOf(p.Email, p.Name)
+		p := &c.is
+		if !p.Deleted {
+			c.terms = termsOf(p)
 		}
 		args = append(args, c.no, p.ID, int64(p.Version), p.Deleted, p.Email, p.Name,
 			times.ToNanos(p.CreateTime), times.ToNanos(p.UpdateTime), joinTerms(c.terms))
+		args = p.columns(args)
 		switch {
 		case c.wasDeleted && !p.Deleted:
 			a.count[segmentOf(c.no)]++

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -200,29 +199,6 @@ func TestBatchesOfAnySizeGiveTheSame(t *testing.T) {
 			t.Fatalf("batches of %d: %s", size, diff)
 		}
 	}
-}
-
-// content is everything that is stored, in an order of its own.
-func (f *fixture) content() []string {
-	f.t.Helper()
-	rows, err := f.db.QueryContext(f.t.Context(), `SELECT p.id, p.version, p.deleted, p.email, p.name,
-		COALESCE(p.create_time, 0), COALESCE(p.update_time, 0), COALESCE(t.term, '')
-		FROM people p LEFT JOIN terms t ON t.segment = 0 AND t.person = p.no ORDER BY p.id, t.term`)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer rows.Close()
-	var all []string
-	for rows.Next() {
-		var id, email, name, term string
-		var version, created, updated int64
-		var gone bool
-		if err := rows.Scan(&id, &version, &gone, &email, &name, &created, &updated, &term); err != nil {
-			f.t.Fatal(err)
-		}
-		all = append(all, fmt.Sprint(id, " ", version, " ", gone, " ", email, " ", name, " ", created, " ", updated, " ", term))
-	}
-	return all
 }
 
 func TestWhatIsRolledBackLeavesNothing(t *testing.T) {

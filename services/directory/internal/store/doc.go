@@ -2,8 +2,9 @@
 //
 // # Finding by prefix
 //
-// A person is found by the beginning of a term: the address, or a word of the name, folded ([Fold]). The index is an
-// ordinary one (term >= 'ada' AND term < 'adb'), which every database has, and it comes in segments: the terms of the
+// A person is found by the beginning of a term: the address, or a word of the name or of the display name, folded
+// ([Fold]). A display name that the newest event does not tell of is kept, and its terms with it. The index is an ordinary
+// one (term >= 'ada' AND term < 'adb'), which every database has, and it comes in segments: the terms of the
 // first ten thousand people, of the next ten thousand, and so on. A search asks each segment in turn.
 //
 // The reason is speed of writing. Terms come in random order, so a transaction of a thousand people would dirty

@@ -1,8 +1,10 @@
 package store_test
 
 import (
+	"database/sql"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +34,13 @@ func open(t testing.TB) *fixture {
 // apply applies people in one transaction, and wants what is stored to be consistent.
 func (f *fixture) apply(people ...store.Person) {
 	f.t.Helper()
+	f.applyUnchecked(people...)
+	f.check()
+}
+
+// applyUnchecked is apply for a test that looks at the end.
+func (f *fixture) applyUnchecked(people ...store.Person) {
+	f.t.Helper()
 	tx, err := f.db.BeginTx(f.t.Context(), nil)
 	if err != nil {
 		f.t.Fatal(err)
@@ -43,7 +52,18 @@ func (f *fixture) apply(people ...store.Person) {
 	if err := tx.Commit(); err != nil {
 		f.t.Fatal(err)
 	}
-	f.check()
+}
+
+// takeNumbers uses up the first n numbers, as whoever wrote rows by hand has done.
+func (f *fixture) takeNumbers(n int) {
+	f.t.Helper()
+	text := `UPDATE numbering SET last = last + $1`
+	if f.db.Dialect == database.Postgres {
+		text = `SELECT nextval('numbering') FROM generate_series(1, $1)`
+	}
+	if _, err := f.db.ExecContext(f.t.Context(), text, n); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 // check wants the index to hold just what the people's rows say, and the segments to count who is there.
@@ -62,6 +82,75 @@ func (f *fixture) check() {
 	if n := f.count(); n != live {
 		f.t.Errorf("the segments count %d people, and there are %d", n, live)
 	}
+}
+
+// content is everything that is stored, a line a person, but for the numbers of people, which nobody sees. NULL is told
+// from what is empty, and the terms are those of the index.
+func (f *fixture) content() []string {
+	f.t.Helper()
+	rows, err := f.db.QueryContext(f.t.Context(), `SELECT no, id, version, deleted, email, name, create_time, update_time,
+		display_name, locale, phone, given_name, family_name, name_order, terms FROM people ORDER BY id`)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer rows.Close()
+	index := f.index()
+	var all []string
+	for rows.Next() {
+		var no int64
+		var gone bool
+		var columns [12]sql.NullString
+		var terms string
+		dest := []any{&no, &columns[0], &columns[1], &gone}
+		for i := range columns[2:] {
+			dest = append(dest, &columns[2+i])
+		}
+		if err := rows.Scan(append(dest, &terms)...); err != nil {
+			f.t.Fatal(err)
+		}
+		line := fmt.Sprint("deleted ", gone)
+		for _, c := range columns {
+			line += " " + quoted(c)
+		}
+		if got := strings.Join(index[no], "\n"); got != terms {
+			f.t.Errorf("%s: the index has %q, and the row %q", columns[0].String, got, terms)
+		}
+		all = append(all, line+" "+strings.Join(index[no], ","))
+	}
+	if err := rows.Err(); err != nil {
+		f.t.Fatal(err)
+	}
+	return all
+}
+
+func quoted(s sql.NullString) string {
+	if !s.Valid {
+		return "NULL"
+	}
+	return strconv.Quote(s.String)
+}
+
+// index is the terms of each number, in order.
+func (f *fixture) index() map[int64][]string {
+	f.t.Helper()
+	rows, err := f.db.QueryContext(f.t.Context(), `SELECT person, term FROM terms ORDER BY person, term`)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer rows.Close()
+	index := make(map[int64][]string)
+	for rows.Next() {
+		var no int64
+		var term string
+		if err := rows.Scan(&no, &term); err != nil {
+			f.t.Fatal(err)
+		}
+		index[no] = append(index[no], term)
+	}
+	if err := rows.Err(); err != nil {
+		f.t.Fatal(err)
+	}
+	return index
 }
 
 func (f *fixture) count() int64 {

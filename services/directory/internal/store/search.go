@@ -23,8 +23,8 @@ type Match struct {
 	At Place
 }
 
-// Search returns at most limit people whose address, or a word of whose name, begins with query, each once, from
-// behind after on; nil is the beginning. Fewer than limit means that there are no more. The order is that of Place,
+// Search returns at most limit people whose address, or a word of whose name or display name, begins with query, each
+// once, from behind after on; nil is the beginning. Fewer than limit means that there are no more. The order is that of Place,
 // and a person's place changes only with their terms. A query of nothing but white space finds nobody.
 func (s *Store) Search(ctx context.Context, query string, after *Place, limit int) ([]Match, error) {
 	q := newPrefix(query)
@@ -110,7 +110,7 @@ func (q *prefix) finds(m *Match, terms string) bool {
 
 // findsWhole compares what the index has cut off.
 func (q *prefix) findsWhole(m *Match) (found bool) {
-	eachTerm(m.Email, m.Name, func(term string) bool {
+	eachTerm(&m.Person, func(term string) bool {
 		found = strings.HasPrefix(term, q.folded)
 		return !found
 	})

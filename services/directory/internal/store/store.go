@@ -30,6 +30,15 @@ type Person struct {
 	Name       string
 	CreateTime time.Time // zero where unknown
 	UpdateTime time.Time // zero where unknown
+	// What not every event tells. Nil: nothing was told of it, so what was there before stays. Empty: they have none.
+	DisplayName, Locale, Phone *string
+	Parts                      *Parts
+}
+
+// Parts are those of a name.
+type Parts struct {
+	Given, Family string
+	Order         int32 // a users.events.v2.NameOrder, as it came: one that no release knows yet is kept, too
 }
 
 // Store is the directory's database. It is safe for concurrent use.
@@ -66,7 +75,10 @@ func (s *Store) Count(ctx context.Context) (int64, error) {
 }
 
 // personColumns are what scanPerson reads of the table people, as p.
-const personColumns = `p.id, p.version, p.deleted, p.email, p.name, p.create_time, p.update_time`
+const personColumns = `p.id, p.version, p.deleted, p.email, p.name, p.create_time, p.update_time, ` + toldColumns
+
+// toldColumns are those of what not every event tells.
+const toldColumns = `p.display_name, p.locale, p.phone, p.given_name, p.family_name, p.name_order`
 
 // scanner is a row, of one or of many.
 type scanner interface{ Scan(dest ...any) error }
@@ -75,10 +87,29 @@ type scanner interface{ Scan(dest ...any) error }
 func scanPerson(row scanner, rest ...any) (Person, error) {
 	var p Person
 	var created, updated sql.NullInt64
-	dest := append([]any{&p.ID, &p.Version, &p.Deleted, &p.Email, &p.Name, &created, &updated}, rest...)
-	err := row.Scan(dest...)
-	p.CreateTime, p.UpdateTime = times.FromNanos(created), times.FromNanos(updated)
+	var parts nullParts
+	dest := []any{&p.ID, &p.Version, &p.Deleted, &p.Email, &p.Name, &created, &updated}
+	err := row.Scan(append(append(dest, parts.told(&p)...), rest...)...)
+	p.CreateTime, p.UpdateTime, p.Parts = times.FromNanos(created), times.FromNanos(updated), parts.parts()
 	return p, err
+}
+
+// nullParts are the columns of Parts, which are all NULL, or none is.
+type nullParts struct {
+	given, family sql.NullString
+	order         sql.NullInt32
+}
+
+// told is where toldColumns are read to: into p, but for the parts.
+func (n *nullParts) told(p *Person) []any {
+	return []any{&p.DisplayName, &p.Locale, &p.Phone, &n.given, &n.family, &n.order}
+}
+
+func (n *nullParts) parts() *Parts {
+	if !n.given.Valid {
+		return nil
+	}
+	return &Parts{n.given.String, n.family.String, n.order.Int32}
 }
 
 // eachRow calls scan for every row of a query until scan says that it has enough.

@@ -56,11 +56,11 @@ func isASCII(s string) bool {
 // isSpace takes control characters for white space: a term holds neither, so that terms can stand between newlines.
 func isSpace(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 
-// termsOf returns what a person is found by, sorted, each once: the address and every word of the name. A word that
-// has words inside it is found by each of them: o'brien-smith, brien-smith, smith.
-func termsOf(email, name string) []string {
+// termsOf returns what a person is found by, sorted, each once: the address and every word of the name and of the
+// display name. A word that has words inside it is found by each of them: o'brien-smith, brien-smith, smith.
+func termsOf(p *Person) []string {
 	terms := make([]string, 0, 4)
-	eachTerm(email, name, func(term string) bool {
+	eachTerm(p, func(term string) bool {
 		if term = cut(term); term != "" {
 			terms = append(terms, term)
 		}
@@ -71,23 +71,29 @@ func termsOf(email, name string) []string {
 }
 
 // eachTerm calls fn for the terms of a person at full length until it returns false.
-func eachTerm(email, name string, fn func(term string) bool) {
-	if !fn(Fold(email)) {
+func eachTerm(p *Person, fn func(term string) bool) {
+	if !fn(Fold(p.Email)) || !eachWord(p.Name, fn) || p.DisplayName == nil {
 		return
 	}
+	eachWord(*p.DisplayName, fn)
+}
+
+// eachWord calls fn for the terms of a name until it returns false, and returns what it has returned last.
+func eachWord(name string, fn func(term string) bool) bool {
 	for word := range strings.SplitSeq(Fold(name), " ") {
 		inside := true // whether the rune before belongs to a word; at the start, the whole word is a term as it is
 		if !fn(word) {
-			return
+			return false
 		}
 		for i, r := range word {
 			was := inside
 			inside = isWord(r)
 			if i > 0 && inside && !was && !fn(word[i:]) {
-				return
+				return false
 			}
 		}
 	}
+	return true
 }
 
 // isWord reports whether r belongs to a word; what doesn't, an apostrophe or a hyphen, ends one.
