@@ -10,6 +10,11 @@
 //     events it missed it counts exactly.
 //   - It is behind the owner, by milliseconds when all is well. GetPerson with min_version waits for what its caller
 //     has written; the other reads answer with what is there.
+//   - It reads both versions of the events, and has one handler, for v2: what v1 tells is brought up to it. Of twins, the
+//     events of both versions for one change, it takes the first and discards the other.
+//   - What an event does not tell of (a display name, a locale, a phone number, for a publisher of before 0.2.0) stays as
+//     it was; what it tells to be empty becomes so. An order of names that this release has no name for is kept, and
+//     served as it came.
 //   - The users service alone is believed: an event of another source, though it have a user's type and id, is passed
 //     over and counted.
 //   - It insists on nothing across users. The event that frees an address and the one that takes it travel on

@@ -82,7 +82,7 @@ func (s *server) LookupByEmail(ctx context.Context, req *directoryv1.LookupByEma
 	return resp, err
 }
 
-// SearchPeople returns everybody whose address, or any word of whose name, begins with the query.
+// SearchPeople returns everybody whose address, or any word of whose name or display name, begins with the query.
 func (s *server) SearchPeople(ctx context.Context, req *directoryv1.SearchPeopleRequest) (*directoryv1.SearchPeopleResponse, error) {
 	if err := checkText("query", req.GetQuery()); err != nil {
 		return nil, err
@@ -131,10 +131,16 @@ func checkText(field, text string) error {
 	return nil
 }
 
-// personProto returns p as the API has it. A deleted person has no place there.
+// personProto returns p as the API has it, with an order of names that nobody here knows as it is. A deleted person has
+// no place there.
 func personProto(p store.Person) *directoryv1.Person {
-	return &directoryv1.Person{
+	m := &directoryv1.Person{
 		Id: p.ID, Email: p.Email, Name: p.Name, Version: p.Version,
 		CreateTime: times.ToProto(p.CreateTime), UpdateTime: times.ToProto(p.UpdateTime),
+		DisplayName: p.DisplayName, Locale: p.Locale, Phone: p.Phone,
 	}
+	if p.Parts != nil {
+		m.GivenName, m.FamilyName, m.NameOrder = &p.Parts.Given, &p.Parts.Family, directoryv1.NameOrder(p.Parts.Order)
+	}
+	return m
 }

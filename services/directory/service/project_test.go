@@ -33,6 +33,7 @@ func TestEventsMakePeople(t *testing.T) {
 	want := &directoryv1.GetPersonResponse{Person: &directoryv1.Person{
 		Id: ada.ID, Email: "ada@example.org", Name: "Ada Lovelace", Version: 2,
 		CreateTime: timestamppb.New(servicetest.Began()), UpdateTime: timestamppb.New(servicetest.Began().Add(time.Hour)),
+		GivenName: new("Ada"), FamilyName: new("Lovelace"),
 	}}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Error(diff)
