@@ -69,7 +69,7 @@ func messageID(m Mail) string {
 	return plainID(m.ID) + "@" + domain
 }
 
-// plainID is the event's id where that is a UUID, as ours are. Somebody else's may be any text: a hash stands for it.
+// plainID is the mail's id where that is a UUID, as ours are. One of somebody else's event may be any text: a hash stands for it.
 func plainID(id string) string {
 	if u, err := uuid.Parse(id); err == nil && u.String() == id {
 		return id

@@ -14,13 +14,19 @@
 //   - What it never hears it never does. On a bus that keeps nothing, who was created while it was down gets no mail, and
 //     nothing later tells it so; it counts how many events it missed.
 //   - That a user was changed or deleted is known and causes no mail.
+//   - A creation is one mail, in whichever version of the events it is told, and however many twins tell of it: the mark
+//     discards all but the first. The Message-ID, and the name of the file in the mailbox, are those that the v1 event
+//     has given the mail since the first release, whichever twin has caused it: so a mail that goes out twice after all
+//     (above; or because the database was lost, or another release has taken it over) is the same mail to who gets it.
+//     GetMessage takes the id of the event that was taken, which of twins is v2's.
+//   - It greets people by their display name, and by their name where they have none.
 //
 // Replicas share a Postgres. Each event is queued by one of them, and each mail is one's to send, whichever is free: it
 // is claimed before by a row that the others pass over, and left to them once its lease, twice what a mail may take, has
 // run out. There the mailbox folder has to be named, by --mailbox, and may be each replica's own.
 //
-// Mail goes through the small interface [Sender]: to a mailbox folder, a file <event-id>.eml each, or with --smtp to a
-// mail server. Of a server's refusals:
+// Mail goes through the small interface [Sender]: to a mailbox folder, a file <id>.eml each, as in the Message-ID, or
+// with --smtp to a mail server. Of a server's refusals:
 //
 //   - 4xx, no connection, no answer in time: the mail is tried again, in growing steps of 1 s to 10 min, for about a day
 //     (160 attempts), and then is dead. --mail-max-age skips only what was never tried.
