@@ -7,6 +7,8 @@
 //     for a hole is still taken.
 //   - The users service alone is believed: what others write to the topic is passed over, and counted, whoever it claims
 //     to be about.
+//   - Where a change is told by twins, the events of both versions, the first is kept, and the other discarded: one entry
+//     a version. It says in its stored extensions that it had alternatives.
 //   - Types that this release doesn't know are kept too, by their bytes: a later release can read them.
 //   - Bytes are stored as they came. JSON is made when somebody reads, so that a release that knows more shows more.
 //   - The events of a deleted user stay: deleting is not erasing.

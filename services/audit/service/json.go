@@ -9,6 +9,7 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 	// The types that this release knows: linking them makes them known to the registry.
 	_ "github.com/tidings-dev/tidings/gen/users/events/v1"
+	_ "github.com/tidings-dev/tidings/gen/users/events/v2"
 	"github.com/tidings-dev/tidings/services/audit/internal/store"
 )
 
