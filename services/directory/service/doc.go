@@ -3,8 +3,8 @@
 // It is a projection: its own copy of the users, made of nothing but their events, each of which carries the whole
 // user. What that means:
 //
-//   - Only the newest version of a user counts. Of a batch of events the last of each user is stored; versions that
-//     never come are counted and logged, and the next one makes the user right again.
+//   - Only the newest version of a user counts. Of a batch of events the last of each user is stored, with what only those
+//     before it tell of; versions that never come are counted and logged, and the next one makes the user right again.
 //   - It can be thrown away, where the bus keeps a log: an emptied database reads it from the start and ends with the same
 //     content. Where the bus keeps nothing, it knows only those of whom something was told while it listened; how many
 //     events it missed it counts exactly.

@@ -205,3 +205,15 @@ func TestTextsThatADatabaseCannotHoldAreMended(t *testing.T) {
 		t.Error("what the caller has was changed")
 	}
 }
+
+// The index holds the beginning of a word, and the rest is compared with the row, as that of a name is.
+func TestALongWordOfADisplayNameIsFoundWhole(t *testing.T) {
+	f := open(t)
+	long := strings.Repeat("Wolfeschlegelsteinhausen", 20)
+	p := person("1", 1, "long@example.org", "Short")
+	p.DisplayName = new("The " + long + "x")
+	f.apply(p)
+	if got := f.search(long) + f.search(long+"X") + f.search(long+"y"); got != "ShortShort" {
+		t.Errorf("found %q", got)
+	}
+}
