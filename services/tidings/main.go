@@ -25,6 +25,7 @@ type cli struct {
 	Import  importCommand  `cmd:"" help:"Bring users in through the write door."`
 	Status  statusCommand  `cmd:"" help:"Show how the services of a running platform are; exit 1 when they disagree."`
 	Lab     labCommand     `cmd:"" help:"See what a service misses that was down, or is new: the same experiment on Kafka and on Redis PubSub."`
+	Tail    tailCommand    `cmd:"" help:"Print the events of a topic as they come, decoded."`
 	Parked  parkedCommand  `cmd:"" help:"See and mend the events that services could not take."`
 	Rewind  rewindCommand  `cmd:"" help:"Have a service read its log again from an earlier place: what it lacks is filled in."`
 	Rebuild rebuildCommand `cmd:"" help:"Empty a projection, and have it read its log again from the start."`
