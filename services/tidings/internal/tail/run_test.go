@@ -252,6 +252,7 @@ func TestOnKafkaATopicThatIsNotThereIsWaitedFor(t *testing.T) {
 	if got := r.printed(1); !strings.Contains(got[0], " a 1 ") {
 		t.Errorf("printed %q", got)
 	}
+	r.says(topic + " at " + url + " from the beginning")
 	r.interrupt()
 	if os.Getenv("TIDINGS_TEST_KAFKA") == "" && !strings.Contains(r.saying(), "(there is "+other+")") {
 		t.Errorf("the topics that are there are not told: %s", r.saying())

@@ -79,6 +79,7 @@ func (p *printer) readLog(ctx context.Context) error {
 		Topic: p.Topic, Start: p.Start, Log: slog.New(&plainLog{say: p.Say}),
 		OnStart: p.begins,
 		OnMissing: func(there []string) {
+			p.Start = bus.Earliest() // as Read does
 			p.Say(fmt.Sprintf("there is no topic %q yet at %s; waiting for it%s", p.Topic, p.server(), others(there)))
 		},
 	}, p.print)
@@ -117,8 +118,12 @@ func (p *printer) begins(parts []bus.Partition) {
 		return
 	}
 	p.began = true
-	p.Say(fmt.Sprintf("%s at %s from %s: up to %d are there, then what comes; partition:offset %s",
-		p.Topic, p.server(), startText(p.Start), ahead, strings.Join(places, " ")))
+	there := ""
+	if ahead > 0 { // not all of them need be events
+		there = fmt.Sprintf(": up to %d are there, then what comes", ahead)
+	}
+	p.Say(fmt.Sprintf("%s at %s from %s%s; partition:offset %s",
+		p.Topic, p.server(), startText(p.Start), there, strings.Join(places, " ")))
 }
 
 // startText is a start for people.
