@@ -159,6 +159,7 @@ func happened(t testing.TB, key string, v uint64) bus.Event {
 
 // Everything that can stand in a log, of any version and by anybody, on one broker.
 func TestOnKafkaALogIsPrintedFromItsBeginning(t *testing.T) {
+	t.Parallel()
 	url, topic := servicetest.KafkaURL(t), servicetest.NewTopic()
 	b := open(t, url)
 	beat, err := bus.Heartbeat{Source: "/users", SeqLog: "x", Seq: 1}.Event()
@@ -216,6 +217,7 @@ func TestOnKafkaALogIsPrintedFromItsBeginning(t *testing.T) {
 }
 
 func TestOnKafkaTheEndIsWhereItBegins(t *testing.T) {
+	t.Parallel()
 	url, topic := servicetest.KafkaURL(t), servicetest.NewTopic()
 	b := open(t, url)
 	servicetest.PublishTo(t, b, topic, happened(t, "a", 1))
@@ -239,6 +241,7 @@ func TestOnKafkaTheEndIsWhereItBegins(t *testing.T) {
 
 // A topic that isn't there is not made. Once it is, nothing of it is missed.
 func TestOnKafkaATopicThatIsNotThereIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	url, topic := servicetest.KafkaURL(t), servicetest.NewTopic()
 	b := open(t, url)
 	other := servicetest.NewTopic()
@@ -261,6 +264,7 @@ func TestOnKafkaATopicThatIsNotThereIsWaitedFor(t *testing.T) {
 
 // On a broker of its own: it is away at first, and again in the middle.
 func TestABrokerThatIsAwayIsSaidAndWaitedFor(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "kafka")
 	run := func(addr string) *embedded.Kafka {
 		k, err := embedded.StartKafka(t.Context(), embedded.KafkaConfig{Addr: addr, Dir: dir, Log: slog.New(slog.DiscardHandler)})
@@ -295,6 +299,7 @@ func TestABrokerThatIsAwayIsSaidAndWaitedFor(t *testing.T) {
 }
 
 func TestOnRedisThereIsOnlyWhatComes(t *testing.T) {
+	t.Parallel()
 	url, topic := servicetest.RedisURL(t), servicetest.NewTopic()
 	b := open(t, url)
 	r := start(t, tail.Config{Bus: url, Topic: topic, Start: bus.Latest(), JSON: true})
@@ -320,8 +325,27 @@ func TestOnRedisThereIsOnlyWhatComes(t *testing.T) {
 	}
 }
 
-// Whoever reads the lines has enough, as head has.
+// Whoever reads the lines has enough, as head has, though nothing follows that could fail to be written.
+func TestAPipeThatIsClosedEndsItThoughNothingComes(t *testing.T) {
+	t.Parallel()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	r := start(t, tail.Config{Bus: servicetest.RedisURL(t), Topic: servicetest.NewTopic(), Start: bus.Latest(), Out: writer})
+	r.says("from now on")
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.ends(); err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
+// Whoever reads the lines has enough, and the next is not to be written.
 func TestAPipeThatIsClosedEndsItQuietly(t *testing.T) {
+	t.Parallel()
 	kafka, redis := servicetest.KafkaURL(t), servicetest.RedisURL(t)
 	for _, url := range []string{kafka, redis} {
 		reader, writer, err := os.Pipe()
@@ -350,6 +374,7 @@ var errFull = errors.New("no space left")
 func (fullDisk) Write([]byte) (int, error) { return 0, errFull }
 
 func TestOutputThatFailsIsAnError(t *testing.T) {
+	t.Parallel()
 	for _, url := range []string{servicetest.KafkaURL(t), servicetest.RedisURL(t)} {
 		topic, b := servicetest.NewTopic(), open(t, url)
 		r := start(t, tail.Config{Bus: url, Topic: topic, Start: bus.Latest(), Out: fullDisk{}})
@@ -362,6 +387,7 @@ func TestOutputThatFailsIsAnError(t *testing.T) {
 }
 
 func TestAnAddressThatIsWrongIsAnErrorAtOnce(t *testing.T) {
+	t.Parallel()
 	for url, want := range map[string]string{"kafka://": "no broker", "x://h:1": "no backend", "kafka://h:1?ack=1": `"acks"`} {
 		if err := tail.Check(t.Context(), url); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", url, err)

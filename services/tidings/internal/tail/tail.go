@@ -47,6 +47,8 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := whileRead(ctx, cfg.Out)
+	defer stop()
 	p := &printer{Config: cfg, out: bufio.NewWriterSize(cfg.Out, 1<<16)}
 	if logs {
 		err = p.readLog(ctx)
