@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func newer(t testing.TB, key string, v uint64) bus.Event {
 func twins(t testing.TB, key string, v uint64) []bus.Event {
 	t.Helper()
 	better := servicetest.Event(t, key, v, &eventsv2.UserUpdated{User: &eventsv2.User{
-		Id: key, Name: &eventsv2.PersonName{Given: "Ada", Family: fmt.Sprint(v), Order: 77}, Version: v,
+		Id: key, Name: &eventsv2.PersonName{Given: "Ada", Family: fmt.Sprint(v), Order: future}, Version: v,
 	}})
 	pair := []bus.Event{better, newer(t, key, v)}
 	for i := range pair {
@@ -246,7 +247,7 @@ func TestTheAuditKeepsWhatItDoesNotKnow(t *testing.T) {
 	cfg := audit.Config{Common: servicetest.Common(t, "audit")}
 	r := servicetest.Start(t, servicetest.Over(rec), func(env lifecycle.Env) *lifecycle.Runner { return audit.New(cfg, env) })
 	id := servicetest.NewID()
-	odd := servicetest.Event(t, id, 2, &eventsv2.UserUpdated{User: &eventsv2.User{Name: &eventsv2.PersonName{Given: "Ada", Order: 77}}})
+	odd := servicetest.Event(t, id, 2, &eventsv2.UserUpdated{User: &eventsv2.User{Name: &eventsv2.PersonName{Given: "Ada", Order: future}}})
 	unheardOf := newer(t, id, 3)
 	unheardOf.Type = "users.events.v9.UserMoved"
 	published := []bus.Event{newer(t, id, 1), odd, unheardOf}
@@ -260,6 +261,9 @@ func TestTheAuditKeepsWhatItDoesNotKnow(t *testing.T) {
 		if got, want := entry.GetEvent(), published[i]; !bytes.Equal(got.GetData(), want.Data) || got.GetType() != want.Type {
 			t.Errorf("it keeps %v of %+v", got, want)
 		}
+	}
+	if text := strings.ReplaceAll(resp.GetEntries()[1].GetEvent().GetJson(), " ", ""); !strings.Contains(text, fmt.Sprintf(`"order":%d`, future)) {
+		t.Errorf("as JSON it tells %s", text)
 	}
 }
 
