@@ -32,7 +32,7 @@ func newUnheard(log *slog.Logger) *unheard {
 	return &unheard{log: log, now: time.Now, topics: make(map[string]*deaf)}
 }
 
-// note takes what became of a call. Heartbeats tell whether somebody listens, but nobody misses them.
+// note takes what became of a call. Heartbeats and announcements tell whether somebody listens, but nobody misses them.
 func (u *unheard) note(topic string, events []bus.Event) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -43,7 +43,7 @@ func (u *unheard) note(topic string, events []bus.Event) {
 		case e.At.Topic == "":
 		case e.Heard > 0:
 			u.heard(topic)
-		case !beat:
+		case !beat && e.Type != bus.TypeAnnouncement:
 			u.missed(topic)
 		}
 	}

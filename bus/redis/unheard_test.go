@@ -27,6 +27,8 @@ func TestPublishedToNobodyIsLoggedAtTheChangeAndThenRarely(t *testing.T) {
 	failed := []bus.Event{{}} // not acknowledged, so nobody knows
 	beat := heardBy(0, 1)
 	beat[0].Type = bus.TypeHeartbeat
+	said := heardBy(0, 1)
+	said[0].Type = bus.TypeAnnouncement
 	heardBeat := heardBy(1, 1)
 	heardBeat[0].Type = bus.TypeHeartbeat
 	for i, step := range []struct {
@@ -36,6 +38,7 @@ func TestPublishedToNobodyIsLoggedAtTheChangeAndThenRarely(t *testing.T) {
 	}{
 		{0, heardBy(1, 3), ""},
 		{0, beat, ""},
+		{0, said, ""},
 		{0, failed, ""},
 		{0, heardBy(0, 3), "events=3 unheard=3"},
 		{time.Second, heardBy(0, 4), ""},
