@@ -59,10 +59,11 @@ func (e errPermanent) Unwrap() error { return e.error }
 // Everything here has to be waited for, and nothing has a deadline of its own: a bus starts without its broker, and
 // whoever can't wait says so by a context. So there is one way of asking, insist, around questions that are asked once.
 
-// insist asks until there is an answer or ctx ends, and returns ctx's error then. An errPermanent ends it at once.
-// It logs what is being waited for, now and then.
+// insist asks until there is an answer or ctx ends, and returns ctx's error then, with what was in the way. An
+// errPermanent ends it at once. It logs what is being waited for, now and then.
 func (a *admin) insist(ctx context.Context, what string, ask func(context.Context) error) error {
 	delays := newDelays()
+	var last error
 	for {
 		err := a.once(ctx, ask)
 		var permanent errPermanent
@@ -71,17 +72,26 @@ func (a *admin) insist(ctx context.Context, what string, ask func(context.Contex
 			a.log.again(what)
 			return nil
 		case ctx.Err() != nil:
-			return context.Cause(ctx)
+			return gaveUp(ctx, last)
 		case errors.As(err, &permanent):
 			return permanent.error
 		}
+		last = err
 		if !errors.Is(err, errNotYet) {
 			a.log.Log(slog.LevelWarn, what, "waiting for the broker: "+what, "err", err)
 		}
 		if !sleep(ctx, delays.NextBackOff()) {
-			return context.Cause(ctx)
+			return gaveUp(ctx, last)
 		}
 	}
+}
+
+// gaveUp is the error of a wait that ctx has ended, and of what was waited out; nil where nothing was.
+func gaveUp(ctx context.Context, last error) error {
+	if last == nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%w (%w)", context.Cause(ctx), last)
 }
 
 // newDelays counts out the waiting between two questions.
