@@ -36,6 +36,7 @@ type Common struct {
 	DB        string           `name:"db" help:"Database of this service: the path of a SQLite file, made if missing, or postgres://user@host:5432/database, where the service keeps to a schema of its own, named like it and made if missing (?schema=NAME for another). The password for Postgres comes from $$TIDINGS_DB_PASSWORD, $$PGPASSWORD, ?password.file=PATH or ~/.pgpass, never in the URL. The default is a file below ${data}/, by the address of the bus." placeholder:"DSN"`
 	Listen    string           `help:"Where gRPC is served (default ${default})." default:"${listen}" placeholder:"HOST:PORT"`
 	Topic     string           `help:"Topic of users' events." default:"${topic}"`
+	Announce  bool             `help:"Say on the bus which types of events this service publishes and reads, on a topic named like that of the events with _readers behind; tidings schema ls shows it." default:"true" negatable:""`
 	LogFormat string           `help:"Format of the log, which goes to standard error: text or json." enum:"text,json" default:"text"`
 	LogLevel  slog.Level       `help:"Least level that is logged: debug, info, warn or error." default:"info"`
 	Version   kong.VersionFlag `help:"Print the version and exit." env:"-"`

@@ -36,7 +36,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := settings{Mailbox: "mail", Workers: 4, Common: config.Common{
 		Bus: "kafka://127.0.0.1:19092", DB: filepath.FromSlash(".tidings/kafka-127.0.0.1-19092/mailer.db"),
-		Listen: "127.0.0.1:8484", Topic: "user_activity", LogFormat: "text", LogLevel: slog.LevelInfo,
+		Listen: "127.0.0.1:8484", Topic: "user_activity", Announce: true, LogFormat: "text", LogLevel: slog.LevelInfo,
 	}}
 	if cfg != want {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -49,6 +49,7 @@ func TestFlagBeforeEnvironmentBeforeDefault(t *testing.T) {
 	t.Setenv("TIDINGS_LOG_LEVEL", "debug")
 	t.Setenv("TIDINGS_LOG_FORMAT", "json")
 	t.Setenv("TIDINGS_MAILBOX", "env-mail")
+	t.Setenv("TIDINGS_ANNOUNCE", "false")
 	t.Setenv("TIDINGS_VERSION", "1.2.3") // which somebody's deployment may set for its own ends
 	cfg, err := parse(t, "--bus", "kafka://flag:2", "--log-level=warn")
 	if err != nil {
@@ -57,7 +58,7 @@ func TestFlagBeforeEnvironmentBeforeDefault(t *testing.T) {
 	if cfg.Bus != "kafka://flag:2" || cfg.LogLevel != slog.LevelWarn {
 		t.Errorf("the flags lost: %+v", cfg)
 	}
-	if cfg.DB != "env.db" || cfg.LogFormat != "json" || cfg.Mailbox != "env-mail" {
+	if cfg.DB != "env.db" || cfg.LogFormat != "json" || cfg.Mailbox != "env-mail" || cfg.Announce {
 		t.Errorf("the environment lost: %+v", cfg)
 	}
 	if cfg.Topic != "user_activity" || cfg.Workers != 4 {
@@ -203,7 +204,7 @@ func TestSettingsAreEffectiveAndHideSecrets(t *testing.T) {
 	}
 	got := fmt.Sprint(config.Settings(ctx))
 	want := "[bus=kafka://xxxxx@h:9092 db=postgres://xxxxx@h/db?sslpassword=xxxxx listen=127.0.0.1:8484 topic=from_env " +
-		"log-format=text log-level=INFO mailbox=mail api-key=xxxxx workers=4]"
+		"announce=true log-format=text log-level=INFO mailbox=mail api-key=xxxxx workers=4]"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -27,6 +27,9 @@
 //		return nil
 //	}
 //
+// What it publishes and reads is announced on the bus, by [announce.Run], unless Config.Announce says otherwise:
+// [Parts.Consume] knows what it reads, and [Parts.Publishes] says what it publishes.
+//
 // No part of a service asks which bus it is on. What a bus does without is in its guarantees, and the Runner says it at
 // start and in the [Status]: on one that keeps no log, with what that means to this service ([Spec.Unheard]).
 //

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/tidings-dev/tidings/bus/announce"
 	"github.com/tidings-dev/tidings/bus/inbox"
 	"github.com/tidings-dev/tidings/services/internal/config"
 	"github.com/tidings-dev/tidings/services/internal/database"
@@ -26,7 +27,8 @@ type Parts struct {
 	info       Info
 	gaps       gaps
 	busFault   busFault
-	consumes   bool // an inbox, which says itself what the bus lacks
+	consumes   bool                    // an inbox, which says itself what the bus lacks
+	said       []announce.Announcement // of which types are published and read
 	components []program.Component
 	status     []func(context.Context, *Status) error
 	listeners  []net.Listener
@@ -45,10 +47,11 @@ func (p *Parts) OnStatus(fill func(ctx context.Context, s *Status) error) {
 	p.status = append(p.status, fill)
 }
 
-// Consume runs in, under the name "inbox", and has it fill in its part of the [Status]: all but Count. The inbox's own
-// Config has OnReady: p.GRPC.SetBus, for health "bus", and OnGap: p.OnGap.
+// Consume runs in, under the name "inbox", has it fill in its part of the [Status]: all but Count, and announces which
+// types it reads. The inbox's own Config has OnReady: p.GRPC.SetBus, for health "bus", and OnGap: p.OnGap.
 func (p *Parts) Consume(in *inbox.Inbox) {
 	p.consumes = true
+	p.said = append(p.said, announce.Announcement{Role: announce.Reads, Group: in.Group(), Types: in.Types()})
 	p.Go("inbox", func(ctx context.Context) error { return in.Run(ctx, p.Bus) })
 	p.OnStatus(func(ctx context.Context, s *Status) error {
 		have, err := in.Status(ctx)
@@ -58,6 +61,11 @@ func (p *Parts) Consume(in *inbox.Inbox) {
 		}
 		return err
 	})
+}
+
+// Publishes has it announced that the service publishes events of these types, by their full names.
+func (p *Parts) Publishes(types ...string) {
+	p.said = append(p.said, announce.Announcement{Role: announce.Publishes, Types: types})
 }
 
 // OnGap is for the Config of an inbox. It keeps the last losses that were noticed for the [Status]; the inbox, or the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,7 +140,7 @@ func (r *Runner) run(ctx context.Context, ready func(Info)) error {
 	// Whoever asks for the status from the stop on must not meet a database that is being closed.
 	unhook := context.AfterFunc(ctx, func() { r.stopping(p) })
 	defer unhook()
-	err = program.Run(ctx, r.spec.StopTimeout, append(p.components, serve)...)
+	err = program.Run(ctx, r.spec.StopTimeout, slices.Concat(r.announcing(p), p.components, []program.Component{serve})...)
 	r.stopping(p)
 	if late := (*program.StopError)(nil); errors.As(err, &late) {
 		return err // something still uses the rest

@@ -28,6 +28,9 @@ const (
 	reader = "directory"
 )
 
+// unannounced keeps a service from making a topic that nobody would remove.
+const unannounced = "--no-announce"
+
 // stage is what the experiment on one bus takes place on.
 type stage struct {
 	kind
@@ -54,6 +57,7 @@ func newStage(ctx context.Context, k kind, cfg Config, dir string) (*stage, erro
 	s.platform, err = platform.New(ctx, platform.Config{
 		Bus: k.address(cfg), Broker: freePort, Data: dir, Topic: s.topic, Door: freePort,
 		Users: freePort, Directory: freePort, Audit: freePort, Mailer: freePort, Log: slog.New(s.words),
+		More: map[string][]string{owner: {unannounced}, reader: {unannounced}},
 	})
 	return s, err
 }
