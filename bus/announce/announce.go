@@ -38,6 +38,10 @@ type Announcement struct {
 	Release string    `json:"release"`       // of the program
 	Time    time.Time `json:"time"`          // when it was said, by the clock of who said it
 	Every   int       `json:"every_seconds"` // after how many seconds it is said again
+
+	// Formerly are the types that were named before and are no more, and when last: what List has found of that on a
+	// topic that keeps it. It is not published.
+	Formerly map[string]time.Time `json:"-"`
 }
 
 // Topic returns the name of the topic for announcements about a topic of events: "user_activity_readers".

@@ -27,7 +27,7 @@ const ListenTime = 5 * time.Second
 // is 0. What is written there by others, and is no announcement, is passed over. It waits for a bus that is away, until
 // ctx ends: give it a deadline.
 func List(ctx context.Context, b bus.Bus, events string, listen time.Duration) ([]Announcement, error) {
-	l := &listener{events: events, last: make(map[voice]Announcement)}
+	l := &listener{events: events, last: make(map[voice]Announcement), named: make(map[string]map[string]time.Time)}
 	var err error
 	if bus.KeepsLog(b) {
 		err = l.read(ctx, b)
@@ -44,8 +44,9 @@ func List(ctx context.Context, b bus.Bus, events string, listen time.Duration) (
 type listener struct {
 	events string
 
-	mu   sync.Mutex
-	last map[voice]Announcement
+	mu    sync.Mutex
+	last  map[voice]Announcement
+	named map[string]map[string]time.Time // by key and type: when it was named last
 }
 
 // voice is an announcement's key, and where it stood. Within a partition what comes later is newer.
@@ -61,8 +62,33 @@ func (l *listener) take(events []bus.Event) {
 	for _, e := range events {
 		if a, ok := parse(e, l.events); ok {
 			l.last[voice{a.key(), e.At.Partition}] = a
+			l.name(&a)
 		}
 	}
+}
+
+// name notes when each type was named.
+func (l *listener) name(a *Announcement) {
+	named := l.named[a.key()]
+	if named == nil {
+		named = make(map[string]time.Time)
+		l.named[a.key()] = named
+	}
+	for _, typ := range a.Types {
+		if a.Time.After(named[typ]) {
+			named[typ] = a.Time
+		}
+	}
+}
+
+// formerly is what of named is in an announcement's types no more; nil for nothing.
+func formerly(a *Announcement, named map[string]time.Time) map[string]time.Time {
+	was := maps.Clone(named)
+	maps.DeleteFunc(was, func(typ string, _ time.Time) bool { return slices.Contains(a.Types, typ) })
+	if len(was) == 0 {
+		return nil
+	}
+	return was
 }
 
 // all returns what was gathered, in order. A key stands in two partitions once there are more of them than there were;
@@ -78,7 +104,9 @@ func (l *listener) all() []Announcement {
 	}
 	var all []Announcement
 	for _, key := range slices.Sorted(maps.Keys(newest)) {
-		all = append(all, newest[key])
+		a := newest[key]
+		a.Formerly = formerly(&a, l.named[key])
+		all = append(all, a)
 	}
 	return all
 }

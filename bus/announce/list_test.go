@@ -29,7 +29,7 @@ func TestListHasTheLastWordOfEach(t *testing.T) {
 	for i := range 100 {
 		a := trio()[1]
 		a.Release = []string{"old", "new"}[i/99]
-		a.Types = []string{"users.v1.A", "users.v2.A"}[i/99:]
+		a.Types = [][]string{{"users.v1.A"}, {"users.v2.A"}}[i/99]
 		say(t, rec, "e", a, start.Add(time.Duration(i)*time.Second))
 	}
 	say(t, rec, "e", trio()[2], start)
@@ -40,6 +40,10 @@ func TestListHasTheLastWordOfEach(t *testing.T) {
 	got := all[1]
 	if got.Release != "new" || !got.Covers("users.v2.A") || got.Covers("users.v1.A") || !got.Time.Equal(start.Add(99*time.Second)) {
 		t.Errorf("%+v", got)
+	}
+	// It named the older type until then, and says so no more.
+	if at := got.Formerly["users.v1.A"]; !at.Equal(start.Add(98*time.Second)) || len(got.Formerly) != 1 || all[0].Formerly != nil {
+		t.Errorf("formerly %v, and the other %v", got.Formerly, all[0].Formerly)
 	}
 	// A clock that was set back changes nothing within a log.
 	again := trio()[1]

@@ -27,6 +27,7 @@ type cli struct {
 	Lab     labCommand     `cmd:"" help:"See what a service misses that was down, or is new: the same experiment on Kafka and on Redis PubSub."`
 	Tail    tailCommand    `cmd:"" help:"Print the events of a topic as they come, decoded."`
 	Parked  parkedCommand  `cmd:"" help:"See and mend the events that services could not take."`
+	Schema  schemaCommand  `cmd:"" help:"See and keep the contracts: types of events, who publishes and reads them, what was added when."`
 	Rewind  rewindCommand  `cmd:"" help:"Have a service read its log again from an earlier place: what it lacks is filled in."`
 	Rebuild rebuildCommand `cmd:"" help:"Empty a projection, and have it read its log again from the start."`
 	Stop    stopCommand    `cmd:"" help:"Stop one service of a running platform."`

@@ -1,0 +1,9 @@
+package main
+
+// schemaCommand is about the contracts in proto/.
+type schemaCommand struct {
+	Ls       schemaLs       `cmd:"" help:"List the types of events: since when, who publishes and who reads them, here and on a bus."`
+	Show     schemaShow     `cmd:"" help:"Show a message, an enum or a service: its members, what they mean, and since when."`
+	Diff     schemaDiff     `cmd:"" help:"Show what was added to the contracts between two releases."`
+	AsyncAPI schemaAsyncAPI `cmd:"" name:"asyncapi" help:"Print the AsyncAPI document of the events, as it is in proto/asyncapi.yaml."`
+}
