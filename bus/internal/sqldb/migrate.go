@@ -17,6 +17,9 @@ import (
 // Several processes may migrate one database at a time: who comes second waits, and goes on from what it finds. On
 // SQLite, where no lock spans a migration, write each so that it fails where it has run, as CREATE TABLE does. A
 // database that a newer program has migrated further is an error, for its tables may have changed their meaning.
+//
+// Put what stands under "+goose Up" between one StatementBegin and its End: both databases take many statements at a
+// time, and to find their ends by itself goose clears up to 4 MB a line, which takes longer than to execute them.
 func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, files fs.FS, versionTable string) error {
 	if dialect == Postgres {
 		unlock, err := lockMigrations(ctx, db, versionTable)

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- The tables of SQLite's migrations 1 and 2, which tell what they are for. Texts are in COLLATE "C": the order of
 -- bytes, which is the program's, whatever the database's own collation is; locks are taken in it.
@@ -139,8 +140,10 @@ CREATE TABLE tidings_inbox_missed (
     last   BIGINT NOT NULL,
     PRIMARY KEY (stream, first)
 );
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE tidings_inbox_missed;
 DROP TABLE tidings_inbox_stream;
 DROP TABLE tidings_inbox_ignored;
@@ -154,3 +157,4 @@ DROP TABLE tidings_inbox_done;
 DROP TABLE tidings_inbox_mark;
 DROP TABLE tidings_inbox_source;
 DROP TABLE tidings_inbox_database;
+-- +goose StatementEnd

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- SQLite's migration 3, which tells what everything is for.
 
@@ -64,8 +65,10 @@ CREATE TABLE tidings_inbox_pace (
     failed BIGINT           NOT NULL,
     PRIMARY KEY (grp, slot)
 );
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE tidings_inbox_pace;
 DROP TABLE tidings_inbox_group;
 DROP TABLE tidings_inbox_discarded;
@@ -76,3 +79,4 @@ DROP INDEX tidings_inbox_parked_due;
 DROP INDEX tidings_inbox_parked_at;
 CREATE UNIQUE INDEX tidings_inbox_parked_at ON tidings_inbox_parked (grp, topic, log, part, off, reaction) WHERE off >= 0;
 ALTER TABLE tidings_inbox_parked DROP COLUMN upto, DROP COLUMN line, DROP COLUMN seq, DROP COLUMN next;
+-- +goose StatementEnd

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- The database's own id, made once: it stands in the wire name of every group, so that a second database never
 -- takes half of the first one's partitions.
@@ -127,8 +128,10 @@ CREATE TABLE tidings_inbox_ignored (
     n    INTEGER NOT NULL,
     PRIMARY KEY (grp, type)
 ) WITHOUT ROWID;
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE tidings_inbox_ignored;
 DROP TABLE tidings_inbox_counter;
 DROP TABLE tidings_inbox_queue;
@@ -140,3 +143,4 @@ DROP TABLE tidings_inbox_done;
 DROP TABLE tidings_inbox_mark;
 DROP TABLE tidings_inbox_source;
 DROP TABLE tidings_inbox_database;
+-- +goose StatementEnd

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- How far a numbering was followed, on a bus without a log. first is the first number that is counted, highest the
 -- highest that was heard of. whole is 1 where it is the first numbering of its source, as the owner says, and the group has
@@ -26,7 +27,10 @@ CREATE TABLE tidings_inbox_missed (
     last   INTEGER NOT NULL,
     PRIMARY KEY (stream, first)
 ) WITHOUT ROWID;
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE tidings_inbox_missed;
 DROP TABLE tidings_inbox_stream;
+-- +goose StatementEnd

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- Parked events are tried again.
 --
@@ -100,8 +101,10 @@ CREATE TABLE tidings_inbox_pace (
     failed INTEGER NOT NULL,
     PRIMARY KEY (grp, slot)
 ) WITHOUT ROWID;
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE tidings_inbox_pace;
 DROP TABLE tidings_inbox_group;
 DROP TABLE tidings_inbox_discarded;
@@ -114,3 +117,4 @@ ALTER TABLE tidings_inbox_parked DROP COLUMN upto;
 ALTER TABLE tidings_inbox_parked DROP COLUMN line;
 ALTER TABLE tidings_inbox_parked DROP COLUMN seq;
 ALTER TABLE tidings_inbox_parked DROP COLUMN next;
+-- +goose StatementEnd

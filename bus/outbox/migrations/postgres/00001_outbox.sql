@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- The tables of SQLite's migrations 1 and 2, which tell what they are for.
 
@@ -21,14 +22,12 @@ CREATE TABLE tidings_outbox_unsent (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 
 -- Once a statement, for the rows of all.
--- +goose StatementBegin
 CREATE FUNCTION tidings_outbox_added() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO tidings_outbox_unsent (position) SELECT position FROM added ORDER BY position;
     RETURN NULL;
 END;
 $$;
--- +goose StatementEnd
 CREATE TRIGGER tidings_outbox_added AFTER INSERT ON tidings_outbox
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION tidings_outbox_added();
 
@@ -69,8 +68,10 @@ CREATE TABLE tidings_outbox_seq (
     position BIGINT NOT NULL PRIMARY KEY,
     seq      BIGINT NOT NULL
 );
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE tidings_outbox_seq;
 DROP TABLE tidings_outbox_stream;
 DROP TABLE tidings_outbox_relay;
@@ -79,3 +80,4 @@ DROP TABLE tidings_outbox_sent;
 DROP TABLE tidings_outbox_unsent;
 DROP TABLE tidings_outbox;
 DROP FUNCTION tidings_outbox_added();
+-- +goose StatementEnd

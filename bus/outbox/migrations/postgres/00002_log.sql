@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- The tables of SQLite's migration 3, which tells what they are for.
 CREATE TABLE tidings_outbox_log (
@@ -19,7 +20,10 @@ INSERT INTO tidings_outbox_log (topic, log, part, next)
     WHERE s.off >= 0 GROUP BY o.topic, s.log, s.part;
 
 ALTER TABLE tidings_outbox_relay ADD COLUMN lacking BIGINT NOT NULL DEFAULT 0, ADD COLUMN lacked BIGINT NOT NULL DEFAULT 0;
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 ALTER TABLE tidings_outbox_relay DROP COLUMN lacked, DROP COLUMN lacking;
 DROP TABLE tidings_outbox_log;
+-- +goose StatementEnd

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- Events in the order in which they were committed. Rows are written once and never changed: what happens to them is
 -- told by the tables below, which are a tenth of the size. Times are microseconds since 1970. AUTOINCREMENT, so that
@@ -19,11 +20,9 @@ CREATE TABLE tidings_outbox_unsent (
     position INTEGER NOT NULL PRIMARY KEY
 );
 
--- +goose StatementBegin
 CREATE TRIGGER tidings_outbox_added AFTER INSERT ON tidings_outbox BEGIN
     INSERT INTO tidings_outbox_unsent (position) VALUES (new.position);
 END;
--- +goose StatementEnd
 
 -- What was acknowledged, when, and where it stands in the log (off is -1 on a bus without one).
 CREATE TABLE tidings_outbox_sent (
@@ -50,10 +49,13 @@ CREATE TABLE tidings_outbox_relay (
     last   INTEGER NOT NULL
 );
 INSERT INTO tidings_outbox_relay (id, holder, until, sent, last) VALUES (1, '', 0, 0, 0);
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE tidings_outbox_relay;
 DROP TABLE tidings_outbox_failed;
 DROP TABLE tidings_outbox_sent;
 DROP TABLE tidings_outbox_unsent;
 DROP TABLE tidings_outbox;
+-- +goose StatementEnd

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- Numbers on a bus without a log, where a subscriber learns from them what it has missed. One row for each
 -- stream, which is what a source publishes on a topic: the id of its numbering, and the highest number given out.
@@ -19,9 +20,12 @@ CREATE TABLE tidings_outbox_seq (
 -- How many subscribers heard an event (-1: unknown, for the bus has a log), and how many events none has heard.
 ALTER TABLE tidings_outbox_sent ADD COLUMN heard INTEGER NOT NULL DEFAULT -1;
 ALTER TABLE tidings_outbox_relay ADD COLUMN unheard INTEGER NOT NULL DEFAULT 0;
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 ALTER TABLE tidings_outbox_relay DROP COLUMN unheard;
 ALTER TABLE tidings_outbox_sent DROP COLUMN heard;
 DROP TABLE tidings_outbox_seq;
 DROP TABLE tidings_outbox_stream;
+-- +goose StatementEnd

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- How far each partition of each log was marked as sent (next: one past the highest offset), so that a log that lacks
 -- some of it is found without going through all rows; how far it was found to go with what others write there (seen);
@@ -24,8 +25,11 @@ INSERT INTO tidings_outbox_log (topic, log, part, next)
 -- How many purged events a log was found to lack, and when that was found last.
 ALTER TABLE tidings_outbox_relay ADD COLUMN lacking INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tidings_outbox_relay ADD COLUMN lacked INTEGER NOT NULL DEFAULT 0;
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 ALTER TABLE tidings_outbox_relay DROP COLUMN lacked;
 ALTER TABLE tidings_outbox_relay DROP COLUMN lacking;
 DROP TABLE tidings_outbox_log;
+-- +goose StatementEnd

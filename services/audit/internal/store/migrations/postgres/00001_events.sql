@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- Every event that came, for ever, by user and version: that is how it is read. An event without a version (0), and one
 -- whose version somebody gave out twice, keeps its own row by its id. Texts are compared byte by byte, as SQLite does.
@@ -23,8 +24,11 @@ CREATE TABLE totals_parts (
 ) WITH (fillfactor = 20);
 
 CREATE VIEW totals AS SELECT CAST(COALESCE(SUM(events), 0) AS BIGINT) AS events FROM totals_parts;
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP VIEW totals;
 DROP TABLE totals_parts;
 DROP TABLE events;
+-- +goose StatementEnd

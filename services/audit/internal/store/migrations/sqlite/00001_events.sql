@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- Every event that came, for ever. What is about one user stands together, in order of version: that is how it is
 -- read. An event without a version (0), and one whose version somebody gave out twice, keeps its own row by its id.
@@ -20,7 +21,10 @@ CREATE TABLE totals (
     events INTEGER NOT NULL
 );
 INSERT INTO totals (events) VALUES (0);
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE totals;
 DROP TABLE events;
+-- +goose StatementEnd

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- Everybody whom the directory knows of, as of the newest version that it has applied. Nothing here is unique but the
 -- id: one user's freed address may come to be held by another before the event that frees it is here.
@@ -35,9 +36,12 @@ CREATE TABLE segments (
     segment BIGINT NOT NULL PRIMARY KEY,
     people  BIGINT NOT NULL
 ) WITH (fillfactor = 50);
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE segments;
 DROP TABLE terms;
 DROP SEQUENCE numbering;
 DROP TABLE people;
+-- +goose StatementEnd

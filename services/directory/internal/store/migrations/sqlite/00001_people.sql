@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- Everybody whom the directory knows of, as of the newest version that it has applied. Nothing here is unique but the
 -- id: one user's freed address may come to be held by another before the event that frees it is here.
@@ -36,9 +37,12 @@ CREATE TABLE segments (
     segment INTEGER NOT NULL PRIMARY KEY,
     people  INTEGER NOT NULL
 );
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE segments;
 DROP TABLE terms;
 DROP TABLE numbering;
 DROP TABLE people;
+-- +goose StatementEnd

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- Every mail that was queued or skipped, one an event at most. Times are in milliseconds since 1970; 0 where unset.
 -- Texts are compared byte by byte, as SQLite does.
@@ -28,7 +29,6 @@ CREATE TABLE totals_parts (
 
 CREATE VIEW totals AS SELECT CAST(COALESCE(SUM(messages), 0) AS BIGINT) AS messages FROM totals_parts;
 
--- +goose StatementBegin
 CREATE FUNCTION messages_count() RETURNS TRIGGER LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO totals_parts AS t (part, messages) SELECT pg_backend_pid() % 32, count(*) FROM fresh HAVING count(*) > 0
@@ -36,13 +36,15 @@ BEGIN
     RETURN NULL;
 END
 $$;
--- +goose StatementEnd
 
 CREATE TRIGGER messages_count AFTER INSERT ON messages REFERENCING NEW TABLE AS fresh
     FOR EACH STATEMENT EXECUTE FUNCTION messages_count();
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE messages;
 DROP FUNCTION messages_count;
 DROP VIEW totals;
 DROP TABLE totals_parts;
+-- +goose StatementEnd

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- Every mail that was queued or skipped, one an event at most. Times are in milliseconds since 1970; 0 where unset.
 CREATE TABLE messages (
@@ -17,6 +18,9 @@ CREATE TABLE messages (
 
 CREATE INDEX messages_user ON messages (user_id, seq);
 CREATE INDEX messages_state ON messages (state, seq);
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE messages;
+-- +goose StatementEnd

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- Every user that ever was. A deleted one leaves a tombstone for ever: id, version and times, and nothing that says
 -- who it was. Times are microseconds since 1970, UTC. Texts are compared byte by byte, as SQLite does.
@@ -34,7 +35,6 @@ CREATE VIEW users_totals AS
         CAST(COALESCE(SUM(versions), 0) AS BIGINT) AS versions
     FROM users_totals_parts;
 
--- +goose StatementBegin
 CREATE FUNCTION users_count() RETURNS TRIGGER LANGUAGE plpgsql AS $$
 DECLARE
     more_live     BIGINT := 0;
@@ -58,13 +58,15 @@ BEGIN
     RETURN NULL;
 END
 $$;
--- +goose StatementEnd
 
 -- The service deletes no row; a person might.
 CREATE TRIGGER users_count AFTER INSERT OR UPDATE OR DELETE ON users FOR EACH ROW EXECUTE FUNCTION users_count();
+-- +goose StatementEnd
 
 -- +goose Down
+-- +goose StatementBegin
 DROP TABLE users;
 DROP FUNCTION users_count;
 DROP VIEW users_totals;
 DROP TABLE users_totals_parts;
+-- +goose StatementEnd

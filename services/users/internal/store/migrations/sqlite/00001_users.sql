@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- Every user that ever was. A deleted one leaves a tombstone for ever: id, version and times, and nothing that says
 -- who it was. Times are microseconds since 1970, UTC.
@@ -28,26 +29,21 @@ CREATE TABLE users_totals (
 ) STRICT;
 INSERT INTO users_totals (live, deleted, versions) VALUES (0, 0, 0);
 
--- +goose StatementBegin
 CREATE TRIGGER users_insert AFTER INSERT ON users BEGIN
     UPDATE users_totals SET
         live = live + (NEW.delete_time IS NULL),
         deleted = deleted + (NEW.delete_time IS NOT NULL),
         versions = versions + NEW.version;
 END;
--- +goose StatementEnd
 
--- +goose StatementBegin
 CREATE TRIGGER users_update AFTER UPDATE ON users BEGIN
     UPDATE users_totals SET
         live = live - (OLD.delete_time IS NULL) + (NEW.delete_time IS NULL),
         deleted = deleted - (OLD.delete_time IS NOT NULL) + (NEW.delete_time IS NOT NULL),
         versions = versions - OLD.version + NEW.version;
 END;
--- +goose StatementEnd
 
 -- The service deletes no row; a person might.
--- +goose StatementBegin
 CREATE TRIGGER users_delete AFTER DELETE ON users BEGIN
     UPDATE users_totals SET
         live = live - (OLD.delete_time IS NULL),
