@@ -55,10 +55,11 @@ func redisHarness(url string) bustest.Harness {
 		Open: func(t *testing.T, opts ...bus.Option) bus.Bus { return open(t, usual, opts) },
 		// The connection is asked whether it is alive while the handler is at work, and has to answer.
 		OpenImpatient: func(t *testing.T, opts ...bus.Option) (bus.Bus, time.Duration) {
-			return open(t, usual+"&ping.interval=50ms&answer.timeout=200ms", opts), 300 * time.Millisecond
+			return open(t, usual+"&ping.interval=50ms&answer.timeout=700ms", opts), 800 * time.Millisecond
 		},
 		Guarantees: bus.Guarantees{OrderedByKey: true},
 		Put:        func(t *testing.T, topic, _ string, value []byte) { putMessage(t, url, topic, value) },
+		Timeout:    time.Minute,
 	}
 }
 

@@ -26,7 +26,7 @@ const (
 )
 
 // soon bounds every wait of a test for something that should happen at once.
-const soon = 20 * time.Second
+const soon = 60 * time.Second
 
 // openDB opens a database file as a service does, with further parameters, or the schema that stands for it.
 func openDB(t testing.TB, path string, more ...string) *sql.DB {

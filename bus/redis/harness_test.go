@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long a test waits for what has to happen.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // serverURL is the address of the server that this run is about: a real one where TIDINGS_TEST_REDIS names it, else
 // an embedded one for this test.

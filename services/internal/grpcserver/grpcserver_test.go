@@ -128,7 +128,7 @@ func (s *served) await(t *testing.T) error {
 	select {
 	case err := <-s.ended:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the server does not stop")
 		return nil
 	}
@@ -142,7 +142,7 @@ func (s *served) get(ctx context.Context, id string) error {
 // statusOf asks health until it answers want, or fails the test.
 func (s *served) statusOf(t *testing.T, service string, want healthpb.HealthCheckResponse_ServingStatus) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	stream, err := s.health.Watch(ctx, &healthpb.HealthCheckRequest{Service: service})
 	for err == nil {

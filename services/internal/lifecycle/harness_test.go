@@ -114,7 +114,7 @@ func run(t *testing.T, s lifecycle.Service) *life {
 	case l.info = <-ready:
 	case err := <-l.ended:
 		t.Fatalf("it ended before it was ready: %v", err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it does not become ready")
 	}
 	return l
@@ -126,7 +126,7 @@ func (l *life) wait(t *testing.T) error {
 	select {
 	case err := <-l.ended:
 		return err
-	case <-time.After(15 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it does not stop")
 		return nil
 	}
@@ -144,7 +144,7 @@ func (l *life) end(t *testing.T) {
 // statusIs waits until the status is as good says.
 func statusIs(t *testing.T, s lifecycle.Service, good func(lifecycle.Status) bool) lifecycle.Status {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

@@ -21,7 +21,7 @@ import (
 )
 
 // Soon bounds every wait for something that should happen at once, on a machine that is busy with other tests.
-const Soon = 20 * time.Second
+const Soon = 60 * time.Second
 
 // Topic is the topic of every service in a test, but on a broker that others use too: see [OnKafka].
 const Topic = "user_activity"

@@ -68,9 +68,14 @@ func TestMinVersionSaysHowFarTheUserIs(t *testing.T) {
 		{gone.GetId(), 3, map[string]string{"have": "2", "want": "3", "source": "/users", "state": "deleted"}},
 		{nobody, 1, map[string]string{"have": "0", "want": "1", "source": "/users", "state": "behind"}},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		_, err := r.api.GetUser(ctx, &usersv1.GetUserRequest{Id: test.id, MinVersion: test.want})
-		cancel()
+		var err error
+		// The answer comes 50 ms before the deadline. A machine that is so busy that it takes longer gets another try.
+		servicetest.Await(t, servicetest.Soon, 10*time.Millisecond, "an answer before the deadline", func() (bool, any) {
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			_, err = r.api.GetUser(ctx, &usersv1.GetUserRequest{Id: test.id, MinVersion: test.want})
+			return status.Code(err) != codes.DeadlineExceeded, err
+		})
 		if info := wantCode(t, "version to come", err, codes.Aborted); fmt.Sprint(info) != fmt.Sprint(test.info) {
 			t.Errorf("it says %v, want %v", info, test.info)
 		}

@@ -100,7 +100,7 @@ func (r *running) create(email, name string) *usersv1.User {
 
 // get reads a user over gRPC.
 func (r *running) get(id string, minVersion uint64) (*usersv1.User, error) {
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), servicetest.Soon)
 	defer cancel()
 	resp, err := r.api.GetUser(ctx, &usersv1.GetUserRequest{Id: id, MinVersion: minVersion})
 	return resp.GetUser(), err

@@ -16,7 +16,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // soon bounds every wait, on a machine that is busy with other tests.
-const soon = 20 * time.Second
+const soon = 60 * time.Second
 
 // newClient makes a client that runs until the test ends. set changes it first.
 func newClient(t testing.TB, address string, set ...func(*Client)) *Client {

@@ -153,7 +153,7 @@ func (s *realServer) Kill(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, startTime, func() error {
 		if syscall.Kill(pid, 0) == nil && !zombie(pid) {
 			return fmt.Errorf("process %d is still there", pid)
 		}

@@ -33,7 +33,7 @@ type user struct {
 }
 
 // callTime bounds one call.
-const callTime = 10 * time.Second
+const callTime = 30 * time.Second
 
 // write sends a request to the write door and returns the answer's code, headers and body.
 func (s *service) write(t *testing.T, method, id string, body map[string]string, headers ...string) (int, http.Header, []byte) {

@@ -170,7 +170,7 @@ func (m *mortal) doomed(d death) *service {
 }
 
 // deathTime is how long a service may take to come to its point, on a machine that is busy with other tests.
-const deathTime = 60 * time.Second
+const deathTime = 2 * time.Minute
 
 // outlive waits until a service has died as it was to, and starts it again, for its next death or to live.
 func (m *mortal) outlive(t *testing.T, deaths ...death) {

@@ -156,7 +156,7 @@ func (p *process) stop(t *testing.T) {
 }
 
 // stopTime is how long any of our programs may take to stop.
-const stopTime = 10 * time.Second
+const stopTime = 30 * time.Second
 
 // wait waits for the end of the process and returns its exit code.
 func (p *process) wait(t *testing.T, within time.Duration) int {
@@ -181,7 +181,7 @@ func (p *process) running() bool {
 }
 
 // startTime is how long a program may take until it serves, on a machine that is busy with other tests.
-const startTime = 60 * time.Second
+const startTime = 2 * time.Minute
 
 // await waits until the output matches, and returns the last submatch.
 func (p *process) await(t *testing.T, pattern string) string {

@@ -189,7 +189,7 @@ func (s *service) bus(t *testing.T) error {
 // catchUpTime is how long services may take until they agree, on a machine that is busy with other tests. A mailer that
 // was killed leaves behind what it was sending to whoever has waited for leaseTime.
 const (
-	catchUpTime = 60 * time.Second
+	catchUpTime = 2 * time.Minute
 	leaseTime   = 60 * time.Second
 )
 

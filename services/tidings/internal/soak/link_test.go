@@ -11,7 +11,7 @@ import (
 )
 
 // soon bounds what should happen at once.
-const soon = 20 * time.Second
+const soon = 60 * time.Second
 
 // echo is a server that says every line again.
 func echo(t *testing.T) string {

@@ -198,7 +198,7 @@ func listen(t testing.TB) net.Listener {
 // waitUntil waits for a condition, for 10 s at most.
 func waitUntil(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	servicetest.Await(t, 10*time.Second, time.Millisecond, what, func() (bool, any) { return is(), "not yet" })
+	servicetest.Await(t, servicetest.Soon, time.Millisecond, what, func() (bool, any) { return is(), "not yet" })
 }
 
 // lockedBuffer is a buffer that a log may be written to from many goroutines.

@@ -66,7 +66,7 @@ func (c *client) raw(request string) (*http.Response, error) {
 		c.t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		c.t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, request); err != nil {

@@ -77,7 +77,7 @@ func (f *fixture) published() []bus.Event {
 	ctx, cancel := context.WithCancel(f.t.Context())
 	relayed := make(chan error, 1)
 	go func() { relayed <- f.outbox.Relay(ctx, rec) }()
-	waiting, done := context.WithTimeout(f.t.Context(), 20*time.Second)
+	waiting, done := context.WithTimeout(f.t.Context(), time.Minute)
 	defer done()
 	events, err := rec.WaitPublished(waiting, topic, int(status.Pending))
 	cancel()

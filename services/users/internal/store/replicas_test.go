@@ -137,7 +137,7 @@ func TestAChangeThatNeverArrivedIsMadeOnTopOfOthers(t *testing.T) {
 // As long as nothing can be found out, the answer is that it is unknown; and who asks again learns it.
 func TestAWriteThatNobodyCanTellOfIsUnknownAndFoundWhenItIsSentAgain(t *testing.T) {
 	f, direct, p := behindProxy(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	p.Break(servicetest.AfterCommit, 1000, nil)
 	_, err := f.Create(ctx, named("ada@example.org", "Ada"))
