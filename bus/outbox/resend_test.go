@@ -24,8 +24,12 @@ func aged(t *testing.T) (*Outbox, *bustest.Recorder) {
 	addEvents(t, o, 31, 50)
 	drained(t, o)
 	stop()
-	if n, err := (&relay{Outbox: o}).purge(t.Context()); n != 30 || err != nil {
-		t.Fatalf("purged %d, %v", n, err)
+	if _, err := (&relay{Outbox: o}).purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	held := 0 // for the relay may have purged some by itself, as it does when it begins
+	if err := o.db.QueryRowContext(t.Context(), `SELECT count(*) FROM tidings_outbox_sent`).Scan(&held); held != 20 || err != nil {
+		t.Fatalf("%d are held, want 20: %v", held, err)
 	}
 	return o, rec
 }
