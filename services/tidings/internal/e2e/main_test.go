@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,23 +41,25 @@ func atOnce() {
 
 // programs are built once for all tests of a run.
 type programs struct {
-	tags string
-	all  []string
-	once sync.Once
-	dir  string
-	err  error
+	tags  string
+	quick bool // without the race detector, whatever the tests have
+	all   []string
+	once  sync.Once
+	dir   string
+	err   error
 }
 
-// binaries are the programs as everybody has them, mortals those that die where a test wants it.
+// binaries are the programs as everybody has them, with the race detector where the tests have it. mortals are those that
+// die where a test wants it, and, since they are quick, those of the tests with most processes: see wire.programs.
 var (
 	binaries = &programs{all: []string{"./services/tidings", "./services/users", "./services/directory", "./services/audit", "./services/mailer"}}
-	mortals  = &programs{tags: "tidings_crash", all: binaries.all[1:]}
+	mortals  = &programs{tags: "tidings_crash", quick: true, all: binaries.all}
 )
 
 // root is the repository, as seen from this package's folder, where tests run.
 const root = "../../../.."
 
-// binary returns the path of a program. GOFLAGS decides, as for the test itself, whether it has the race detector.
+// binary returns the path of one of binaries. GOFLAGS decides, as for the test itself, whether it has the race detector.
 func binary(t *testing.T, name string) string {
 	t.Helper()
 	return binaries.path(t, name)
@@ -72,6 +75,9 @@ func (p *programs) path(t *testing.T, name string) string {
 		// Without tables for debuggers, which would take half of the time.
 		cmd := exec.Command("go", append([]string{"build", "-ldflags=-w", "-tags", p.tags, "-o", p.dir + string(filepath.Separator)}, p.all...)...)
 		cmd.Dir = root
+		if p.quick {
+			cmd.Env = append(os.Environ(), "GOFLAGS="+withoutRace(os.Getenv("GOFLAGS")))
+		}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			p.err = fmt.Errorf("go build: %w\n%s", err, out)
 		}
@@ -82,12 +88,19 @@ func (p *programs) path(t *testing.T, name string) string {
 	return filepath.Join(p.dir, name)
 }
 
-// eventually asks again until ask finds nothing wrong, and fails the test with what is wrong when the time is up.
+// withoutRace takes the race detector out of GOFLAGS.
+func withoutRace(flags string) string {
+	return strings.Join(slices.DeleteFunc(strings.Fields(flags), func(f string) bool {
+		return strings.HasPrefix(strings.TrimLeft(f, "-"), "race")
+	}), " ")
+}
+
+// eventually asks again until ask finds nothing wrong, and fails the test with what is wrong when the time is up. It asks
+// less and less often, for asking is work too, for those who are asked.
 func eventually(t *testing.T, within time.Duration, ask func() error) {
 	t.Helper()
-	end := time.Now().Add(within)
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
+	const first, last = 20 * time.Millisecond, 250 * time.Millisecond
+	pause, end := first, time.Now().Add(within)
 	for {
 		err := ask()
 		if err == nil {
@@ -96,7 +109,8 @@ func eventually(t *testing.T, within time.Duration, ask func() error) {
 		if time.Now().After(end) {
 			t.Fatalf("after %v: %v", within, err)
 		}
-		<-ticker.C
+		<-time.After(pause)
+		pause = min(pause*5/4, last)
 	}
 }
 

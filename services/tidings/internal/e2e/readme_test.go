@@ -69,7 +69,9 @@ func TestTheReadmesCommands(t *testing.T) {
 	if os.Getenv("CI") != "true" {
 		t.Skip("CI is not true: this takes the README's own ports, and builds grpcurl")
 	}
-	env := append(environment(), "TIDINGS_DATA="+t.TempDir())
+	t.Parallel()
+	// As people run them: without the race detector.
+	env := append(environment(), "TIDINGS_DATA="+t.TempDir(), "GOFLAGS="+withoutRace(os.Getenv("GOFLAGS")))
 	postgres := readmeDatabase(t)
 	for _, c := range readme(t) {
 		line, _, _ := strings.Cut(c.line, "  #")

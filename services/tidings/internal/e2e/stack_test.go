@@ -74,7 +74,7 @@ func (s *stack) startAll(t *testing.T) {
 // emptyStack starts none.
 func emptyStack(t *testing.T, w wire) *stack {
 	t.Helper()
-	s := &stack{wire: w, dir: t.TempDir(), programs: binaries}
+	s := &stack{wire: w, dir: t.TempDir(), programs: w.programs()}
 	if w.postgres {
 		s.server = newDatabase(t)
 	}

@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -63,7 +63,7 @@ func newUp(t *testing.T, w wire) *up {
 func (u *up) start(t *testing.T, more ...string) {
 	t.Helper()
 	args := append([]string{"up", "--bus=" + u.url, "--data=" + u.data}, anyPorts()...)
-	u.process = start(t, binary(t, "tidings"), u.env, append(args, more...)...)
+	u.process = start(t, u.programs().path(t, "tidings"), u.env, append(args, more...)...)
 	u.control = u.process.await(t, `(?m)^control +(\S+)$`)
 	u.door = u.process.await(t, `(?m)^door +(\S+)/v1/users$`)
 	u.process.await(t, `Ctrl-C`)
@@ -111,12 +111,14 @@ func (u *up) must(t *testing.T, args ...string) string {
 	return out
 }
 
+// report is what `status --json` prints, without a process for each look.
 func (u *up) report(t *testing.T) control.Report {
 	t.Helper()
-	_, out := u.tidings(t, "status", "--json")
-	var r control.Report
-	if err := json.NewDecoder(strings.NewReader(out)).Decode(&r); err != nil {
-		t.Fatalf("status --json: %v\n%s", err, out)
+	ctx, cancel := context.WithTimeout(t.Context(), callTime)
+	defer cancel()
+	r, err := control.Client{Address: u.control}.Report(ctx)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return r
 }
@@ -195,10 +197,10 @@ func TestTheFirstMinute(t *testing.T) {
 				t.Errorf("%s is %q after stop", name, s.State)
 			}
 			if name != "users" {
-				u.must(t, "import", "--sample=200")
-				total += 200
+				u.must(t, "import", "--sample=50")
+				total += 50
 				u.agree(t, total) // all others, and so nothing is still on its way when this one is back
-				u.lose(u.missed, name, 200)
+				u.lose(u.missed, name, 50)
 			}
 			u.must(t, "start", name)
 			u.agree(t, total)

@@ -57,6 +57,15 @@ type wire struct {
 	postgres bool // services keep what they know there, and not in files
 }
 
+// programs are those for a test here. The race detector finds nothing on real servers, or in replicas, that it doesn't find
+// inside the process, in the packages' own tests, and in the replicas of the soak; and it slows down a few times.
+func (w wire) programs() *programs {
+	if w.real || w.postgres {
+		return mortals
+	}
+	return binaries
+}
+
 // onBuses runs a test that does not stop the server: on each backend, on the embedded server and on the real one that
 // the environment names.
 func onBuses(t *testing.T, test func(t *testing.T, w wire)) {
