@@ -2,6 +2,7 @@ package bustest_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -21,7 +22,7 @@ func TestKafkaKeepsTheContract(t *testing.T) {
 	broker := &restartable{cfg: embedded.KafkaConfig{Addr: "127.0.0.1:0", Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}}
 	broker.start(t)
 	t.Cleanup(func() { broker.stop(t) })
-	h := kafkaHarness(broker.k.URL())
+	h := kafkaHarness(broker.k.URL(), 12)
 	h.SetDown = broker.setDown
 	bustest.Run(t, h)
 }
@@ -35,10 +36,11 @@ func TestRealKafkaKeepsTheContract(t *testing.T) {
 		}
 		t.Skip("it needs a real broker: TIDINGS_TEST_KAFKA is not set")
 	}
-	bustest.Run(t, kafkaHarness(url))
+	bustest.Run(t, kafkaHarness(url, 4))
 }
 
-func kafkaHarness(url string) bustest.Harness {
+// kafkaHarness has topics made with so many partitions: each is work for a broker, and a real one keeps them all.
+func kafkaHarness(url string, partitions int) bustest.Harness {
 	open := func(t *testing.T, params string, opts []bus.Option) bus.Bus {
 		opts = append([]bus.Option{kafka.Backend(), bus.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil)))}, opts...)
 		b, err := bus.Open(t.Context(), url+params, opts...)
@@ -47,7 +49,7 @@ func kafkaHarness(url string) bustest.Harness {
 		}
 		return b
 	}
-	const usual = "?drain=500ms" // some of the tests wait until it is over
+	usual := fmt.Sprintf("?drain=500ms&partitions=%d", partitions) // some of the tests wait until the drain is over
 	return bustest.Harness{
 		Open: func(t *testing.T, opts ...bus.Option) bus.Bus { return open(t, usual, opts) },
 		OpenImpatient: func(t *testing.T, opts ...bus.Option) (bus.Bus, time.Duration) {
