@@ -72,8 +72,8 @@ func (p *programs) path(t *testing.T, name string) string {
 		if p.dir, p.err = os.MkdirTemp("", "tidings-e2e-"); p.err != nil {
 			return
 		}
-		// Without tables for debuggers, which would take half of the time.
-		cmd := exec.Command("go", append([]string{"build", "-ldflags=-w", "-tags", p.tags, "-o", p.dir + string(filepath.Separator)}, p.all...)...)
+		// Without tables for debuggers and linkers, which would take half of the time.
+		cmd := exec.Command("go", append([]string{"build", "-ldflags=-s -w", "-tags", p.tags, "-o", p.dir + string(filepath.Separator)}, p.all...)...)
 		cmd.Dir = root
 		if p.quick {
 			cmd.Env = append(os.Environ(), "GOFLAGS="+withoutRace(os.Getenv("GOFLAGS")))
