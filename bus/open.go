@@ -119,7 +119,7 @@ func examples(backends []Backend) string {
 func strayUser(u *url.URL) bool { return strings.Contains(u.Opaque+u.Path+u.Fragment, "@") }
 
 // redacted is u without what could be a secret: the password, what stands before a stray @, and parameters that are
-// named like one.
+// named like one, or have an @ in them, as the address of another server has that names a user.
 func redacted(u *url.URL) string {
 	if strayUser(u) {
 		return fmt.Sprintf("%s:xxxxx (it may hold a password)", u.Scheme)
@@ -127,8 +127,8 @@ func redacted(u *url.URL) string {
 	shown := *u
 	pairs := strings.Split(u.RawQuery, "&")
 	for i, pair := range pairs {
-		name, _, _ := strings.Cut(pair, "=")
-		if secretName.MatchString(name) {
+		name, value, _ := strings.Cut(pair, "=")
+		if secretName.MatchString(name) || strings.Contains(strings.ReplaceAll(value, "%40", "@"), "@") {
 			pairs[i] = name + "=xxxxx"
 		}
 	}

@@ -16,11 +16,18 @@ import (
 const scheme = "kafka"
 
 // Backend answers to kafka:// URLs; pass it to [bus.Open].
-func Backend() bus.Backend {
+func Backend(opts ...Option) bus.Backend {
+	var b backend
+	for _, opt := range opts {
+		opt(&b)
+	}
 	return bus.Backend{
-		Schemes: []string{scheme}, Open: open, Password: "set " + PasswordEnv + ", or pass " + paramPasswordFile,
+		Schemes: []string{scheme}, Open: b.open, Password: "set " + PasswordEnv + ", or pass " + paramPasswordFile,
 	}
 }
+
+// backend is what the options of Backend say.
+type backend struct{ openRegistry OpenRegistry }
 
 // connection is a bus.Bus over one Kafka cluster. It has three kinds of client, which connect when they are needed:
 // one producer for all calls of Publish, a consumer for each Subscribe, and an admin client for the questions that
@@ -32,13 +39,18 @@ type connection struct {
 	admin     *admin
 	topics    *topics
 	producers *producers
+	registry  Registry // nil without one
 	calls     *calls.Calls
 	leaving   sync.WaitGroup // consumers that take long to close
 }
 
 // open checks the URL and connects to nothing yet.
-func open(_ context.Context, u *url.URL, log *slog.Logger) (bus.Bus, error) {
+func (b backend) open(_ context.Context, u *url.URL, log *slog.Logger) (bus.Bus, error) {
 	set, err := parseSettings(u)
+	if err != nil {
+		return nil, err
+	}
+	registry, err := b.registry(set.registry)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +62,7 @@ func open(_ context.Context, u *url.URL, log *slog.Logger) (bus.Bus, error) {
 	c := &connection{
 		set: set, log: log, throttle: throttle, admin: admin,
 		topics:    newTopics(admin, set, log),
-		producers: &producers{set: set, log: throttle}, calls: calls.New(),
+		producers: &producers{set: set, log: throttle}, registry: registry, calls: calls.New(),
 	}
 	log.Info("kafka: effective settings", "settings", set.String())
 	return c, nil
@@ -69,13 +81,17 @@ func (c *connection) Publish(ctx context.Context, name string, events ...bus.Eve
 	if err != nil {
 		return allFailed(name, len(events), err)
 	}
+	frames, err := c.frames(ctx, name, events)
+	if err != nil {
+		return allFailed(name, len(events), err)
+	}
 	p, err := c.producers.acquire()
 	if err != nil {
 		return allFailed(name, len(events), err)
 	}
 	defer p.calls.Done()
 	marks := c.topics.marks(t.id, name, nil)
-	err = publish(ctx, p, c.topics, t, events)
+	err = publish(ctx, p, c.topics, t, frames, events)
 	if !c.topics.acked(t.id, name, marks, events) {
 		c.rename(ctx, name, events)
 	}
@@ -165,5 +181,8 @@ func (c *connection) Close(ctx context.Context) error {
 		c.log.Warn("closed, and a consumer goes on leaving its group in the background", "err", left)
 	}
 	c.admin.close()
+	if c.registry != nil {
+		c.registry.Close()
+	}
 	return err
 }

@@ -73,11 +73,15 @@ func structured(value []byte, kind string) (bus.Event, error) {
 var errNoEvent = errors.New("the record has neither a " + headerContentType + " of CloudEvents nor a " +
 	headerSpecVersion + " header, so it is not a CloudEvent")
 
-// binary reads a record in binary mode.
+// binary reads a record in binary mode. What is in front of a payload when its publisher has a schema registry goes.
 func binary(m *ck.Message) (bus.Event, error) {
 	if !hasSpecVersion(m.Headers) {
 		return bus.Event{}, errNoEvent
 	}
 	var scratch [16]bus.Attribute
-	return bus.ParseAttributes(appendAttributes(scratch[:0], m.Headers), m.Value)
+	e, err := bus.ParseAttributes(appendAttributes(scratch[:0], m.Headers), m.Value)
+	if e.DataType == "" {
+		e.Data = unframe(e.Data)
+	}
+	return e, err
 }

@@ -35,6 +35,11 @@
 //     never a null one, which would be a tombstone. Header names are read in any case. Only an event whose data is
 //     a CloudEvent again (a DataType of application/cloudevents…) is written structured here too.
 //
+// In binary mode a payload may stand in the frame of a schema registry, so that tools which know payloads by one can read
+// it: see [WithSchemaRegistry] for publishers. Readers need neither that nor the registry. Where content-type is
+// application/protobuf they take a frame off; no Protobuf message begins with the byte 0, as a frame does. Which type
+// the event is of says ce_type, and not the frame.
+//
 // The record's key is the event's Key, which travels as the attribute subject too. Others may publish without a
 // subject: then Key is the record's key, if that is UTF-8. Where the two differ Key is the subject, and how events
 // with that subject are ordered is up to how their publisher chose partitions.
@@ -72,6 +77,15 @@
 //	sasl.mechanism      SCRAM-SHA-512 (default), SCRAM-SHA-256 or PLAIN
 //	sasl.username
 //	sasl.password.file  else the environment variable TIDINGS_KAFKA_PASSWORD
+//
+// And where the program links bus/kafka/schemaregistry, with mode=binary:
+//
+//	schema_registry                   URL of the registry, or several with commas between; default is none
+//	schema_registry.register          true (default) registers schemas; false only looks them up
+//	schema_registry.subject           record (default): the type; or topic_record: topic, a hyphen and type
+//	schema_registry.username          for basic authentication; default is none
+//	schema_registry.password.file     else the environment variable TIDINGS_SCHEMA_REGISTRY_PASSWORD
+//	schema_registry.ssl.ca.location   file with the certificates to trust; default is the system's
 //
 // Durations are like 250ms, or a bare number of milliseconds. The effective settings are logged by Open, at the info
 // level.

@@ -23,16 +23,18 @@ type publishing struct {
 	p      *producer
 	topics *topics
 	topic  topic
+	frames frames // of the schema registry
 	events []bus.Event
 	// reports has room for all events of the call, so that the producer never waits for a call that has ended.
 	reports chan ck.Event
 	pending int // sent and not reported
 	failed  map[int]error
+	stuck   map[string]error // keys of which an event can't be sent, and why
 }
 
 // publish sends events and waits for what becomes of each. p must have been acquired.
-func publish(ctx context.Context, p *producer, ts *topics, t topic, events []bus.Event) error {
-	c := &publishing{p: p, topics: ts, topic: t, events: events, reports: make(chan ck.Event, len(events))}
+func publish(ctx context.Context, p *producer, ts *topics, t topic, fs frames, events []bus.Event) error {
+	c := &publishing{p: p, topics: ts, topic: t, frames: fs, events: events, reports: make(chan ck.Event, len(events))}
 	c.send(ctx)
 	c.wait(ctx)
 	if len(c.failed) > 0 {
@@ -41,15 +43,20 @@ func publish(ctx context.Context, p *producer, ts *topics, t topic, events []bus
 	return nil
 }
 
-// send hands events to the producer, in order. At the first that can't be sent it stops, so that nothing of its
-// key follows without it.
+// send hands events to the producer, in order. At the first that the producer doesn't take it stops, so that nothing of
+// its key follows without it. What the registry has refused holds up its own key only.
 func (c *publishing) send(ctx context.Context) {
 	enc := newEncoder(c.topic.name, c.p.mode)
+	enc.frames = c.frames
 	for i := range c.events {
 		c.events[i].At = bus.Position{} // what stays so was not acknowledged
 	}
 	for i := range c.events {
 		e := &c.events[i]
+		if err := c.refused(e); err != nil {
+			c.setFailed(i, err)
+			continue
+		}
 		msg := enc.encode(e)
 		for {
 			err := c.p.kp.Produce(msg, c.reports)
@@ -67,6 +74,24 @@ func (c *publishing) send(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// refused says why the registry keeps e from being sent: itself, or one of its key before it.
+func (c *publishing) refused(e *bus.Event) error {
+	if c.frames == nil {
+		return nil
+	}
+	if err := c.stuck[e.Key]; err != nil {
+		return err
+	}
+	err := c.frames.of(e).err
+	if err != nil {
+		if c.stuck == nil {
+			c.stuck = make(map[string]error)
+		}
+		c.stuck[e.Key] = err
+	}
+	return err
 }
 
 // full waits for room in the producer's queue.

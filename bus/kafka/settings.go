@@ -65,6 +65,9 @@ type settings struct {
 	password      string
 	passwordFrom  string // where it was read, for a log line
 	ca            string // file; "" trusts what the system trusts
+
+	registry             *RegistryConfig // nil without a schema registry
+	registryPasswordFrom string
 }
 
 // parseSettings checks all of u and names every fault that it finds. What it accepts librdkafka accepts too, so that
@@ -72,7 +75,8 @@ type settings struct {
 func parseSettings(u *url.URL) (settings, error) {
 	params, err := bus.ParseParams(u, paramAcks, paramMode, paramPartitions, paramReplication, paramLinger, paramClientID,
 		paramGroupProtocol, paramPollInterval, paramDrain, paramSecurity, paramMechanism, paramUsername,
-		paramPasswordFile, paramCA)
+		paramPasswordFile, paramCA, paramRegistry, paramRegistryRegister, paramRegistrySubject, paramRegistryUsername,
+		paramRegistryPasswordFile, paramRegistryCA)
 	if err != nil {
 		return settings{}, err
 	}
@@ -93,6 +97,7 @@ func parseSettings(u *url.URL) (settings, error) {
 	}
 	p.sasl(&s)
 	p.checkCA(s)
+	s.registry = p.registry(&s)
 	return s, p.Err()
 }
 
@@ -177,6 +182,9 @@ func (s settings) String() string {
 	}
 	if s.ca != "" {
 		fmt.Fprintf(&b, " ssl.ca.location=%s", s.ca)
+	}
+	if s.registry != nil {
+		b.WriteString(s.registry.shown(s.registryPasswordFrom))
 	}
 	return b.String()
 }

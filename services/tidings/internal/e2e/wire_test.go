@@ -28,7 +28,7 @@ type kind struct {
 
 var kinds = [...]kind{
 	{
-		name: "kafka", variable: "TIDINGS_TEST_KAFKA", backend: kafka.Backend, keeps: true,
+		name: "kafka", variable: "TIDINGS_TEST_KAFKA", backend: func() bus.Backend { return kafka.Backend() }, keeps: true,
 		partitions: "?partitions=4", pid: "kafka-1.pid", port: "TIDINGS_REAL_KAFKA_PORT",
 	},
 	{
