@@ -1,0 +1,118 @@
+package schemagate
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// sums are the SHA-256 of files, by their paths below proto/. On disk they are what sha256sum prints, so that
+// `cd proto && sha256sum --check released/v0.2.0.sums` says the same.
+type sums map[string]string
+
+// frozen sums what a release freezes: every golden file, and every release before it.
+func (g Gate) frozen() (sums, error) {
+	all := sums{}
+	for _, dir := range []string{corpusDir, releasedDir} {
+		root := filepath.Join(g.Dir, protoDir)
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, e fs.DirEntry, err error) error {
+			// What begins with a dot is being written, or is a system's own.
+			if err != nil || e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+				return err
+			}
+			name, err := filepath.Rel(root, path)
+			if err != nil {
+				return err
+			}
+			all[filepath.ToSlash(name)], err = sumOf(path)
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// sumOf is the SHA-256 of a file as it lies there, in hexadecimal. Of events as they were encoded once that is right: they
+// are compared with themselves, and never with what another program makes of the same message.
+func sumOf(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// text is the file's.
+func (s sums) text() []byte {
+	var b bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		fmt.Fprintf(&b, "%s  %s\n", s[name], name)
+	}
+	return b.Bytes()
+}
+
+// readSums reads the list of a release; empty where the release froze nothing, as the first one.
+func (g Gate) readSums(v version) (sums, error) {
+	b, err := os.ReadFile(filepath.Join(g.Dir, filepath.FromSlash(v.sums())))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := sums{}
+	lines := bufio.NewScanner(bytes.NewReader(b))
+	for lines.Scan() {
+		sum, name, ok := strings.Cut(lines.Text(), "  ")
+		if !ok || len(sum) != 2*sha256.Size || !filepath.IsLocal(filepath.FromSlash(name)) {
+			return nil, fmt.Errorf("%s: %q is no line of sha256sum", v.sums(), lines.Text())
+		}
+		all[name] = sum
+	}
+	return all, lines.Err()
+}
+
+// checkFrozen finds files that were released, and are gone or changed.
+func (g Gate) checkFrozen(all []version) ([]Fault, error) {
+	var faults []Fault
+	for _, v := range all {
+		frozen, err := g.readSums(v)
+		if err != nil {
+			return nil, err
+		}
+		for name, want := range frozen {
+			got, err := sumOf(filepath.Join(g.Dir, protoDir, filepath.FromSlash(name)))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+			if got != want {
+				faults = append(faults, frozenFault(name, v, err != nil))
+			}
+		}
+	}
+	return faults, nil
+}
+
+// frozenFault tells what became of a frozen file. Who reads it has most likely meant well: a file that looked out of date,
+// or an editor that ended its last line.
+func frozenFault(name string, v version, gone bool) Fault {
+	f := Fault{File: protoDir + "/" + name, Rule: "FROZEN_CHANGED", What: "this file is not what was released", Since: v.String()}
+	if gone {
+		f.Rule, f.What = "FROZEN_GONE", "this file was released, and is gone"
+	}
+	f.Instead = "put it back as it was (" + v.sums() + " has its SHA-256; git log -- " + f.File + " the file): the events that it stands " +
+		"for are in the log. Where programs no longer read it, they are what has to change; what is new is a case of its own"
+	return f
+}
