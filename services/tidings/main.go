@@ -30,7 +30,6 @@ type cli struct {
 	Schema  schemaCommand  `cmd:"" help:"See and keep the contracts: types of events, who publishes and reads them, what was added when."`
 	Rewind  rewindCommand  `cmd:"" help:"Have a service read its log again from an earlier place: what it lacks is filled in."`
 	Rebuild rebuildCommand `cmd:"" help:"Empty a projection, and have it read its log again from the start."`
-	Schema  schemaCommand  `cmd:"" help:"Hold the contracts in proto/ still while they grow."`
 	Stop    stopCommand    `cmd:"" help:"Stop one service of a running platform."`
 	Start   startCommand   `cmd:"" help:"Start one service of a running platform that was stopped."`
 }
