@@ -106,7 +106,8 @@ func startReal(t *testing.T, k kind) *realServer {
 	t.Helper()
 	dir := t.TempDir()
 	s := &realServer{kind: k, dir: dir, env: append(os.Environ(),
-		"TIDINGS_REAL_DIR="+dir, k.port+"="+port(ownAddress(t, 2)))}
+		"TIDINGS_REAL_DIR="+dir, k.port+"="+port(ownAddress(t, 2)),
+		"TIDINGS_REAL_KAFKA_SESSION=6000")} // one that was killed is not let in before
 	t.Cleanup(func() {
 		if out, err := s.real("down", k.name).CombinedOutput(); err != nil {
 			t.Errorf(".ci/real down %s: %v\n%s", k.name, err, out)
