@@ -384,24 +384,27 @@ func TestWhatANewerReleaseHoldsBackWaitsForIt(t *testing.T) {
 
 // Many keys that wait for another release say nothing about this one's handlers.
 func TestWhatWaitsForAnotherReleaseIsNoBadRelease(t *testing.T) {
-	c, cfg := newClock(), config(t, newDB(t))
-	c.config(&cfg)
+	const keys = badKeys + 1
+	bad, cfg := "bad:1", config(t, newDB(t))
 	cfg.Gaps = Every
 	in, l := mustNew(t, cfg, readsBoth()...), newTape(t, 1)
-	const keys = badKeys + 20
+	var missing []bus.Event
 	for k := range keys {
 		key := fmt.Sprintf("k%03d", k)
+		l.put(0, created(t, key, 1, ""))
 		l.put(0, twins(t, key, 3, "")...)
-		l.put(0, twins(t, key, 4, "")...)
+		missing = append(missing, twins(t, key, 2, "")...)
 	}
 	l.all(in)
-	in = mustNew(t, cfg, readsV1()...)
-	c.pass(2 * time.Hour)
-	for range keys/maxReleased + 1 {
-		mustRelease(in)
-	}
-	if s := status(t, in); s.Waiting != 0 || s.Parked != keys || s.Behind != keys {
+	in = mustNew(t, cfg, failing(&bad, readsV1())...)
+	l.put(0, append(missing, created(t, "bad", 1, ""))...) // one that fails, and so over half of what is taken here
+	l.all(in)
+	if s := status(t, in); s.Waiting != 0 || s.Parked != keys+1 {
 		t.Errorf("status is %+v", s)
+	}
+	var failed int
+	if err := cfg.DB.QueryRow(`SELECT SUM(failed) FROM tidings_inbox_pace`).Scan(&failed); err != nil || failed != 1 {
+		t.Errorf("%d events count as failed, %v", failed, err)
 	}
 }
 
