@@ -47,6 +47,9 @@ func (e Events) orDefault() []store.API {
 	return e.versions()
 }
 
+// count is how many events each change has.
+func (e Events) count() int { return max(1, len(e.orDefault())) }
+
 // versions are those that e names, whatever they are.
 func (e Events) versions() []store.API {
 	var versions []store.API

@@ -41,7 +41,7 @@ type watch struct {
 }
 
 func newWatch(ctx context.Context, cfg Config, p *lifecycle.Parts, st *store.Store, ob *outbox.Outbox) (*watch, error) {
-	w := &watch{bus: &sending{Bus: p.Bus}, topic: cfg.Topic, tell: p.GRPC.SetBus, log: p.Log, outbox: ob.Status, twins: max(1, len(cfg.Events.orDefault()))}
+	w := &watch{bus: &sending{Bus: p.Bus}, topic: cfg.Topic, tell: p.GRPC.SetBus, log: p.Log, outbox: ob.Status, twins: cfg.Events.count()}
 	w.versions = func(ctx context.Context) (uint64, error) {
 		totals, err := st.Totals(ctx)
 		return totals.Versions, err

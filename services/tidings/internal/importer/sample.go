@@ -24,9 +24,16 @@ func Sample(n int, seed uint64) Rows {
 	}
 }
 
+// plain is how many people at the start say nothing more of themselves, so that whoever looks at the first users, as the
+// README does, sees the same of all: more than are on their way at a time.
+const plain = 200
+
 // more makes up what some of the people say of themselves: a third each of a display name, a locale and a number. It has
 // chances of its own, by the seed and the line, so that names and addresses are those of 0.1.0, which made up no more.
 func more(row *Row, first string, seed uint64) {
+	if row.Line <= plain {
+		return
+	}
 	chance := rand.New(rand.NewPCG(seed, uint64(row.Line)))
 	if chance.IntN(3) == 0 {
 		row.DisplayName = first
