@@ -35,6 +35,9 @@ type Sender interface {
 // usersSource is who numbers the versions of users. Nobody else's word makes a mail.
 const usersSource = "/users"
 
+// typeCreatedV1 is the type of a creation in v1, as it stands in the envelope.
+var typeCreatedV1 = string((*eventsv1.UserCreated)(nil).ProtoReflect().Descriptor().FullName())
+
 // subject is the subject line of the one mail that there is.
 const subject = "Welcome"
 
@@ -80,9 +83,6 @@ func mailID(e bus.Event) string {
 	}
 	return twin.ID
 }
-
-// typeCreatedV1 is the type of a creation in v1, as it stands in the envelope.
-var typeCreatedV1 = string((*eventsv1.UserCreated)(nil).ProtoReflect().Descriptor().FullName())
 
 // track shows in the messages table what becomes of each mail, inside the transaction of the change.
 func track(st *store.Store, upcast inbox.Route) func(context.Context, inbox.Tx, bus.Event, inbox.Progress) error {
