@@ -77,9 +77,7 @@ func (r *registry) Frame(ctx context.Context, topic, typ string) ([]byte, error)
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	if f, ok := r.known.Load(subject); ok { // whose turn it was before had the same question
-		return f.([]byte), nil
-	}
+	// Where somebody had the same question before, the client remembers the answer.
 	f, err := r.ask(ctx, subject, typ)
 	if err != nil {
 		return nil, fmt.Errorf("schemaregistry: type %s: %w", typ, err)

@@ -32,7 +32,7 @@ import (
 func messages() []proto.Message {
 	return []proto.Message{
 		&eventsv1.UserCreated{User: &eventsv1.User{Id: "1", Name: "Ada", Version: 1, DisplayName: proto.String("")}},
-		&eventsv1.UserDeleted{Id: "1", Version: 2, DeleteTime: timestamppb.New(timestamppb.Now().AsTime())},
+		&eventsv1.UserDeleted{Id: "1", Version: 2, DeleteTime: timestamppb.Now()},
 		&eventsv2.UserUpdated{User: &eventsv2.User{Id: "2", Version: 3}},
 		&errdetails.BadRequest_FieldViolation{Field: "name", Description: "is empty"},
 		&errdetails.QuotaFailure_Violation{Subject: "s"},
