@@ -38,7 +38,7 @@ func usersTypes() []string {
 }
 
 // readVersions are the versions of users' events that they read.
-var readVersions = []string{"v1"}
+var readVersions = []string{"v1", "v2"}
 
 // consumer is a service that reads golden events.
 type consumer struct {

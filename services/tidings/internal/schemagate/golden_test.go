@@ -2,6 +2,7 @@ package schemagate_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -60,29 +61,34 @@ func TestAGoldenEventIsForwardedAsItCame(t *testing.T) {
 
 // A golden event that says something else than its event.json is found, whichever of its files it is in.
 func TestAGoldenEventThatSaysSomethingElseIsFound(t *testing.T) {
-	for name, change := range map[string]func(g *schemagate.Golden){
-		"attribute":       func(g *schemagate.Golden) { g.Attributes["version"] = "7" },
-		"extra attribute": func(g *schemagate.Golden) { g.Attributes["traceparent"] = "x" },
-		"data":            func(g *schemagate.Golden) { g.Data = bytes.Replace(g.Data, []byte("Ada"), []byte("Ida"), 1) },
-		"data of another": func(g *schemagate.Golden) { g.Data = []byte(`{"id":"x"}`) },
-		"payload":         func(g *schemagate.Golden) { g.Payload = g.Payload[:len(g.Payload)-1] },
-		"unknown field":   func(g *schemagate.Golden) { g.Payload = append(g.Payload, 0xf8, 0x07, 1) },
-		"structured":      func(g *schemagate.Golden) { g.Structured = g.Structured[:9] },
-		"other envelope": func(g *schemagate.Golden) {
-			g.Structured = bytes.Replace(g.Structured, []byte("/users"), []byte("/losers"[:6]), 1)
-		},
-		"header":            func(g *schemagate.Golden) { g.Headers[3].Value = []byte("users.events.v1.UserDeleted") },
-		"no header":         func(g *schemagate.Golden) { g.Headers = nil },
-		"in another folder": func(g *schemagate.Golden) { g.Type = "users.events.v2.UserCreated" },
+	type golden = schemagate.Golden
+	for name, c := range map[string]struct {
+		change func(g *golden)
+		want   []string
+	}{
+		"attribute":         {func(g *golden) { g.Attributes["version"] = "7" }, []string{"structured.binpb is read as map", "binary.headers is read as map"}},
+		"extra attribute":   {func(g *golden) { g.Attributes["traceparent"] = "x" }, []string{"event.json says map"}},
+		"data":              {func(g *golden) { g.Data = bytes.Replace(g.Data, []byte("Ada"), []byte("Ida"), 1) }, []string{"payload.binpb is read as", "and event.json says"}},
+		"data of another":   {func(g *golden) { g.Data = []byte(`{"id":"x"}`) }, []string{"event.json: data: "}},
+		"cut payload":       {func(g *golden) { g.Payload = g.Payload[:len(g.Payload)-1] }, []string{"payload.binpb: ", "its data is not payload.binpb, byte for byte"}},
+		"unknown field":     {func(g *golden) { g.Payload = append(g.Payload, 0xf8, 0x07, 1) }, []string{"it has fields that users.events.v1.UserCreated doesn't know"}},
+		"structured":        {func(g *golden) { g.Structured = g.Structured[:9] }, []string{"structured.binpb: ", "not a CloudEvent"}},
+		"other envelope":    {func(g *golden) { g.Structured = bytes.Replace(g.Structured, []byte("/users"), []byte("/loser"), 1) }, []string{"structured.binpb is read as map"}},
+		"header":            {func(g *golden) { g.Headers[3].Value = []byte("users.events.v1.UserDeleted") }, []string{"it is a users.events.v1.UserDeleted, in the folder of"}},
+		"no header":         {func(g *golden) { g.Headers = nil }, []string{"binary.headers: ", "not a CloudEvent"}},
+		"in another folder": {func(g *golden) { g.Type = "users.events.v2.UserCreated" }, []string{"it is a users.events.v1.UserCreated, in the folder of users.events.v2.UserCreated"}},
 	} {
 		g := corpus(t)[0]
 		m, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(g.Type))
 		if err != nil {
 			t.Fatal(err)
 		}
-		change(&g)
-		if _, err := g.Verify(m, protoregistry.GlobalTypes); err == nil {
-			t.Errorf("%s: nobody sees it", name)
+		c.change(&g)
+		_, err = g.Verify(m, protoregistry.GlobalTypes)
+		for _, want := range c.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error %v; want %q in it", name, err, want)
+			}
 		}
 	}
 }
