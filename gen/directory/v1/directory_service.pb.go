@@ -472,8 +472,8 @@ func (x *LookupByEmailResponse) GetTotalSize() int32 {
 // SearchPeopleRequest is the request of DirectoryService.SearchPeople.
 type SearchPeopleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. The beginning of an address or of one word of a name or display name, 1 to 254 bytes, compared without regard to case
-	// (Unicode case folding). "ad", "lovelace" and "ada@ex" each find Ada Lovelace, ada@example.org; "lace" does not.
+	// Required. The beginning of an address or of one word of a name or display name, 1 to 254 bytes, compared without
+	// regard to case (Unicode case folding). "ad", "lovelace" and "ada@ex" each find Ada Lovelace, ada@example.org; "lace" does not.
 	Query string `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
 	// The most people to return. 0, the default, is 50; more than 1,000 is taken as 1,000; less than 0 is an error.
 	// A page may hold fewer: only an empty `next_page_token` says that it is the last.

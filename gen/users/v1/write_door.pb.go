@@ -36,8 +36,8 @@ type CreateUserRequest struct {
 	// The language and region the user reads: a BCP 47 tag, at most 35 bytes. It is stored in its canonical form ("de-ch"
 	// as "de-CH").
 	Locale string `protobuf:"bytes,4,opt,name=locale,proto3" json:"locale,omitempty"`
-	// Where the user can be called: E.164, a plus, a digit other than 0, and up to 14 more ("+41443643232"). Spaces, dots,
-	// hyphens and brackets between digits are removed.
+	// Where the user can be called: E.164, a plus and 2 to 15 digits, the first of them not 0 ("+41443643232"). Spaces, dots,
+	// hyphens and brackets between digits are removed; a zero in brackets, which is not dialled from abroad, is refused.
 	Phone string `protobuf:"bytes,5,opt,name=phone,proto3" json:"phone,omitempty"`
 	// The name in parts, instead of `name`: what family and friends use, and all that is no family name. `name` becomes the
 	// parts in their order with a space between, and its bounds hold for that.
@@ -145,7 +145,8 @@ type UpdateUserRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new address, under the rules of CreateUserRequest.email.
 	Email *string `protobuf:"bytes,1,opt,name=email,proto3,oneof" json:"email,omitempty"`
-	// The new name, under the rules of CreateUserRequest.name. It replaces the name's parts and their order too.
+	// The new name, under the rules of CreateUserRequest.name. Another name than there is replaces the parts and their order
+	// too; the same one changes nothing.
 	Name *string `protobuf:"bytes,2,opt,name=name,proto3,oneof" json:"name,omitempty"`
 	// The new display name, under the rules of CreateUserRequest.display_name; empty removes it.
 	DisplayName *string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
