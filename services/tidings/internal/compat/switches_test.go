@@ -144,7 +144,10 @@ func (l *linter) look(n ast.Node, body *ast.BlockStmt, is bool, names func(ast.E
 	}
 	if l.seen++; !hasDefault {
 		at := l.fset.Position(n.Pos())
-		l.found = append(l.found, fmt.Sprintf("%s:%d", filepath.Base(at.Filename), at.Line))
+		if rel, err := filepath.Rel(l.root, at.Filename); err == nil {
+			at.Filename = rel
+		}
+		l.found = append(l.found, fmt.Sprintf("%s:%d", at.Filename, at.Line))
 	}
 }
 
@@ -271,7 +274,7 @@ func TestASwitchWithoutDefaultIsFound(t *testing.T) {
 		number++
 		switch {
 		case bytes.Contains(line, []byte("// bad")):
-			want = append(want, fmt.Sprintf("sample.go:%d", number))
+			want = append(want, fmt.Sprintf("%s:%d", filepath.Join(dir, "sample.go"), number))
 		case bytes.Contains(line, []byte("// good")):
 			good++
 		}
