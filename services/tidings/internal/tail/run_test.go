@@ -323,6 +323,9 @@ func TestOnRedisThereIsOnlyWhatComes(t *testing.T) {
 	if err := r.ends(); err != nil || len(r.lines()) != 2 {
 		t.Errorf("2 are wanted: %v, %q", err, r.lines())
 	}
+	if strings.Contains(r.saying(), "miss") {
+		t.Errorf("what is not wanted is told as missing: %s", r.saying())
+	}
 }
 
 // Whoever reads the lines has enough, as head has, though nothing follows that could fail to be written.

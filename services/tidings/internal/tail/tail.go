@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/tidings-dev/tidings/bus"
@@ -143,7 +144,14 @@ func (p *printer) listen(ctx context.Context) (err error) {
 	if !p.Start.IsLatest() {
 		return ErrNoLog
 	}
-	b, err := backends.Open(ctx, p.Bus, slog.New(&plainLog{say: p.Say}))
+	// Once we want no more, what is not printed is no loss to tell of; until then the log tells of each.
+	var over atomic.Bool
+	say := func(line string) {
+		if !over.Load() && ctx.Err() == nil {
+			p.Say(line)
+		}
+	}
+	b, err := backends.Open(ctx, p.Bus, slog.New(&plainLog{say: say}))
 	if err != nil {
 		return err
 	}
@@ -153,12 +161,12 @@ func (p *printer) listen(ctx context.Context) (err error) {
 		Group: "tidings.tail", Topics: []string{p.Topic}, Start: bus.Latest(),
 		OnReady: func(ready bool) {
 			if ready {
-				p.Say(fmt.Sprintf("%s at %s from now on: this bus keeps nothing of what was", p.Topic, p.server()))
+				say(fmt.Sprintf("%s at %s from now on: this bus keeps nothing of what was", p.Topic, p.server()))
 			}
 		},
-		OnGap: func(_ context.Context, g bus.Gap) { p.Say("events were missed: " + word(g.Reason)) },
 	}, func(_ context.Context, d bus.Delivery) error {
 		failed = p.print(d.Events)
+		over.Store(failed != nil)
 		return bus.Permanent(failed)
 	})
 	return cmp.Or(failed, err)
