@@ -158,7 +158,10 @@ func TestSchemaLsTellsWhoStillReadsAVersion(t *testing.T) {
 	ls("silent since "+yesterday.Format(time.RFC3339), "users.events.v1: nobody has said of late that it reads it; directory.1 said so and is silent now",
 		"audit.2 takes whatever comes\n", "  users        publishes  users.events.v1, users.events.v2  ")
 	announced(t, b, cfg.Topic, now, directory)
-	ls("users.events.v1: read by directory.1; audit.2 takes whatever comes\n")
+	ls("users.events.v1: read by directory.1; directory.1 can do with no other version; audit.2 takes whatever comes\n")
+	directory.Types = []string{v1, v2} // it has an upcaster, for the log's sake
+	announced(t, b, cfg.Topic, now, directory)
+	ls("users.events.v1: read by directory.1; all can do with another version; audit.2 takes whatever comes\n")
 	directory.Types = []string{v2}
 	announced(t, b, cfg.Topic, now, directory)
 	ls("users.events.v1: nobody has said that it reads it since "+now.Format(time.RFC3339)+";", "users.events.v2: read by directory.1;")

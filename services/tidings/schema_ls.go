@@ -173,6 +173,12 @@ func verdict(p schemadoc.Package, heard *schemadoc.Bus) string {
 	if len(p.Silent) > 0 {
 		text += "; " + strings.Join(p.Silent, ", ") + " said so and " + isOrAre(p.Silent) + " silent now, and will read it when back"
 	}
+	switch {
+	case len(p.NeededBy) > 0:
+		text += "; " + strings.Join(p.NeededBy, ", ") + " can do with no other version"
+	case len(p.Reads)+len(p.Silent) > 0:
+		text += "; all can do with another version"
+	}
 	if len(p.Any) > 0 {
 		text += "; " + strings.Join(p.Any, ", ") + " takes whatever comes"
 	}

@@ -89,7 +89,7 @@ func build(ctx context.Context, cfg Config, p *lifecycle.Parts) error {
 	}
 	p.SetDoor(l.Addr().String())
 	usersv1.RegisterUserServiceServer(p.GRPC, &server{store: st})
-	p.Publishes(Publishes()...)
+	p.Publishes(cfg.Events.types()...)
 	// The door is the first to stop, so that the relay may still send what the last requests wrote.
 	p.Go("bus health", w.run)
 	p.Go("relay", func(ctx context.Context) error { return ob.Relay(ctx, w.bus) })

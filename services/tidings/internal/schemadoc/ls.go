@@ -66,6 +66,9 @@ type Package struct {
 	Reads     []string `json:"read_by,omitempty"`      // groups that are not silent
 	Silent    []string `json:"silent_readers,omitempty"`
 	Any       []string `json:"any_readers,omitempty"`
+	// NeededBy are those of Reads and Silent who name a type of it, and not the same type of another version of the
+	// package: the version can't be stopped for them. Everybody else takes the other version where both are published.
+	NeededBy []string `json:"needed_by,omitempty"`
 	// LastRead is when somebody last said that it reads a type of it, who says so no more; zero where nobody did, as
 	// far as the bus still has it.
 	LastRead *time.Time `json:"last_read,omitempty"`
@@ -114,6 +117,9 @@ func (p *Package) hear(spoken []Spoken) {
 	has := func(typ string) bool { return strings.HasPrefix(typ, p.Package+".") }
 	for _, s := range spoken {
 		named := slices.ContainsFunc(s.Types, has)
+		if s.Role == announce.Reads && p.neededBy(s.Types) {
+			p.NeededBy = append(p.NeededBy, s.Group)
+		}
 		switch {
 		case s.Role == announce.Publishes && named && !s.Silent:
 			p.Publishes = append(p.Publishes, s.Group)
@@ -131,4 +137,17 @@ func (p *Package) hear(spoken []Spoken) {
 			}
 		}
 	}
+}
+
+// neededBy reports whether somebody who reads these types reads one of the package that it reads in no other version.
+func (p *Package) neededBy(types []string) bool {
+	family := p.Package[:strings.LastIndexByte(p.Package, '.')+1]
+	return slices.ContainsFunc(types, func(typ string) bool {
+		message, ok := strings.CutPrefix(typ, p.Package)
+		return ok && strings.HasPrefix(message, ".") && !slices.ContainsFunc(types, func(other string) bool {
+			version, ok := strings.CutSuffix(other, message)
+			version, in := strings.CutPrefix(version, family)
+			return ok && in && other != typ && !strings.Contains(version, ".")
+		})
+	})
 }

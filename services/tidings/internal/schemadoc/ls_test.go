@@ -54,10 +54,28 @@ func TestAPackageKnowsWhoReadsItOnTheBus(t *testing.T) {
 		said(announce.Reads, "mailer.3", true, createdV2), said(announce.Reads, "loyalty.4", false, "users.events.v10.X"),
 	}})
 	v1, v2 := l.Packages[0], l.Packages[1]
+	if v1.NeededBy != nil || strings.Join(v2.NeededBy, " ") != "directory.1 mailer.3" {
+		t.Errorf("v1 is needed by %v, v2 by %v", v1.NeededBy, v2.NeededBy)
+	}
 	if v1.Reads != nil || v1.Silent != nil || v1.Publishes != nil || v1.LastRead == nil || !v1.LastRead.Equal(last) || strings.Join(v1.Any, "") != "audit.2" {
 		t.Errorf("%+v", v1)
 	}
 	if strings.Join(v2.Reads, " ") != "directory.1" || strings.Join(v2.Silent, " ") != "mailer.3" || strings.Join(v2.Publishes, " ") != "users" || v2.LastRead != nil {
 		t.Errorf("%+v", v2)
+	}
+}
+
+// A version that all could do without may be stopped, though their logs still have it.
+func TestAVersionIsNeededByWhomItTellsWhatNoOtherDoes(t *testing.T) {
+	const updated = "users.events.v1.UserUpdated"
+	l := contracts(t, nil).List(nil, &Bus{Spoken: []Spoken{
+		said(announce.Reads, "both", false, created, createdV2),
+		said(announce.Reads, "half", false, created, createdV2, updated),
+		said(announce.Reads, "down", true, created),
+		said(announce.Reads, "other", false, created, "loyalty.events.v2.UserCreated", "users.events.v2.sub.UserCreated"),
+		said(announce.Publishes, "users", false, created),
+	}})
+	if got := strings.Join(l.Packages[0].NeededBy, " "); got != "half down other" {
+		t.Errorf("needed by %q", got)
 	}
 }
