@@ -66,6 +66,14 @@ func TestOneMessageHasNoTwin(t *testing.T) {
 func TestNewTwinsRefusesWhatCannotBeTwins(t *testing.T) {
 	v1 := &eventsv1.UserCreated{}
 	many := make([]proto.Message, maxAlternatives+1)
+	bare, err := NewEvent("/users", "ann", 1, wrapperspb.Bytes(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := wrapperspb.Bytes(make([]byte, MaxEventBytes-bare.Size()-40)) // room for its length, and for no extension
+	if _, err := NewEvent("/users", "ann", 1, large); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		source   string
 		version  uint64
@@ -78,7 +86,7 @@ func TestNewTwinsRefusesWhatCannotBeTwins(t *testing.T) {
 		"nil":        {"/users", 1, []proto.Message{v1, nil}, "message 1 is nil"},
 		"one twice":  {"/users", 1, []proto.Message{v1, v1}, "two messages are of type " + createdV1},
 		"no source":  {"", 1, []proto.Message{v1}, "Source is empty"},
-		"too large": {"/users", 1, []proto.Message{v1, wrapperspb.Bytes(make([]byte, MaxEventBytes-200))},
+		"too large": {"/users", 1, []proto.Message{v1, large},
 			ErrTooLarge.Error()}, // which the extension alone makes it
 	} {
 		t.Run(name, func(t *testing.T) {
