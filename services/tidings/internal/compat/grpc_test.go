@@ -325,7 +325,7 @@ func olderServer(t *testing.T, old released, answer func(m protoreflect.MethodDe
 		srv.RegisterService(d, nil)
 	}
 	reflectionpb.RegisterServerReflectionServer(srv, reflection.NewServerV1(reflection.ServerOptions{
-		Services: srv, DescriptorResolver: withReflection{old.Files},
+		Services: srv, DescriptorResolver: withReflection(old),
 	}))
 	return serve(t, srv)
 }

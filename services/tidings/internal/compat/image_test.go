@@ -52,16 +52,6 @@ func (r released) message(t testing.TB, name protoreflect.FullName) *dynamicpb.M
 	return dynamicpb.NewMessage(d.(protoreflect.MessageDescriptor))
 }
 
-// read decodes bytes as a program of that release does.
-func (r released) read(t testing.TB, name protoreflect.FullName, data []byte) *dynamicpb.Message {
-	t.Helper()
-	m := r.message(t, name)
-	if err := proto.Unmarshal(data, m); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return m
-}
-
 // get follows the names of fields into m: "user", "name".
 func get(t testing.TB, m protoreflect.Message, names ...protoreflect.Name) protoreflect.Value {
 	t.Helper()
