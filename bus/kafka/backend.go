@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/internal/calls"
@@ -17,7 +18,7 @@ const scheme = "kafka"
 
 // Backend answers to kafka:// URLs; pass it to [bus.Open].
 func Backend(opts ...Option) bus.Backend {
-	var b backend
+	b := backend{backWithin: backWithin}
 	for _, opt := range opts {
 		opt(&b)
 	}
@@ -27,7 +28,10 @@ func Backend(opts ...Option) bus.Backend {
 }
 
 // backend is what the options of Backend say.
-type backend struct{ openRegistry OpenRegistry }
+type backend struct {
+	openRegistry OpenRegistry
+	backWithin   time.Duration // shorter in tests
+}
 
 // connection is a bus.Bus over one Kafka cluster. It has three kinds of client, which connect when they are needed:
 // one producer for all calls of Publish, a consumer for each Subscribe, and an admin client for the questions that
@@ -42,6 +46,8 @@ type connection struct {
 	registry  Registry // nil without one
 	calls     *calls.Calls
 	leaving   sync.WaitGroup // consumers that take long to close
+	// backWithin is the constant of that name.
+	backWithin time.Duration
 }
 
 // open checks the URL and connects to nothing yet.
@@ -63,6 +69,7 @@ func (b backend) open(_ context.Context, u *url.URL, log *slog.Logger) (bus.Bus,
 		set: set, log: log, throttle: throttle, admin: admin,
 		topics:    newTopics(admin, set, log),
 		producers: &producers{set: set, log: throttle}, registry: registry, calls: calls.New(),
+		backWithin: b.backWithin,
 	}
 	log.Info("kafka: effective settings", "settings", set.String())
 	return c, nil

@@ -21,6 +21,7 @@ func (s *session) poll() {
 		s.runCommands()
 		s.gather()
 		s.makeRoom()
+		s.checkAbsence()
 	}
 }
 

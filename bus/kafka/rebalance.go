@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"time"
+
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
 )
 
@@ -33,6 +35,9 @@ func (s *session) assigned(given []ck.TopicPartition) {
 		parts = append(parts, p)
 	}
 	s.last = nil
+	if len(parts) > 0 {
+		s.absence.end()
+	}
 	s.log.Info("partitions were assigned", "partitions", len(parts), "now", len(s.parts))
 	s.resolver.ask(whyAssigned, parts)
 	s.ready.joined(true)
@@ -61,6 +66,9 @@ func (s *session) revoked(taken []ck.TopicPartition) {
 	s.queue.leave(parts)
 	s.giveUp(parts)
 	s.log.Info("partitions were taken away", "partitions", len(parts), "now", len(s.parts), "lost", lost)
+	if lost {
+		s.absence.begin(time.Now())
+	}
 }
 
 // forget returns the partitions that are taken away, and what is polled of them from now on is dropped.

@@ -41,15 +41,23 @@ func (c *connection) Subscribe(ctx context.Context, sub bus.Subscription, h bus.
 	}
 	ready := newReadiness(sub.OnReady)
 	defer ready.over()
-	for left := consumersLeft; ; left-- {
+	for left := consumersLeft; ; {
 		err := c.session(ctx, sub, h, ready)
-		if !errors.Is(err, errAnew) || left == 0 {
+		switch {
+		case errors.Is(err, errUnassigned) && ctx.Err() == nil:
+			ready.over()
+			c.log.WarnContext(ctx, "a member of the consumer group was thrown out, and given no partition since; it has left, and "+
+				"a new one joins: some partitions may have been read by nobody, unless there are more members than partitions",
+				"group", sub.Group, "waited", c.backWithin)
+		case errors.Is(err, errAnew) && left > 0:
+			left--
+			ready.over()
+			c.log.ErrorContext(ctx, "a consumer failed for good; there will be another", "group", sub.Group, "err", err)
+			if !sleep(ctx, time.Second) {
+				return c.ended(ctx, nil)
+			}
+		default:
 			return c.ended(ctx, err)
-		}
-		ready.over()
-		c.log.ErrorContext(ctx, "a consumer failed for good; there will be another", "group", sub.Group, "err", err)
-		if !sleep(ctx, time.Second) {
-			return c.ended(ctx, nil)
 		}
 	}
 }
@@ -105,8 +113,9 @@ type session struct {
 	last    *part  // of the message before, for they come in runs
 	filling *batch // nil between runs
 	beats   int    // heartbeats before this membership, see statistics
-	paused  bool   // librdkafka was told not to fetch
-	closing bool   // the consumer is being closed: the group is answered, and nothing else happens
+	absence absence
+	paused  bool // librdkafka was told not to fetch
+	closing bool // the consumer is being closed: the group is answered, and nothing else happens
 }
 
 // key names a partition, whatever log is behind it at the moment.
@@ -128,6 +137,7 @@ func (c *connection) session(ctx context.Context, sub bus.Subscription, h bus.Ha
 		commands: make(chan func(), 16),
 		commits:  make(chan chan struct{}),
 		parts:    make(map[key]*part),
+		absence:  absence{within: c.backWithin},
 	}
 	s.ctx, s.stop = context.WithCancel(ctx)
 	defer s.stop()
