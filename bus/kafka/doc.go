@@ -20,7 +20,8 @@
 // taken as it is; where it differs that is logged, and where it doesn't keep everything the bus is not Replayable.
 //
 // Groups: Kafka's own, by the newer protocol (KIP-848) where every broker offers it, else classic with
-// cooperative-sticky assignment. Which one is logged.
+// cooperative-sticky assignment. Which one is logged. A member that was thrown out of its group and is given no
+// partition within a minute of a broker's being there leaves, and a new one joins in its place; that is logged too.
 //
 // # Records
 //
