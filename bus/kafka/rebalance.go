@@ -51,7 +51,7 @@ func (s *session) revoked(taken []ck.TopicPartition) {
 		s.giveUp(parts)
 		return
 	}
-	lost := s.kc.AssignmentLost()
+	lost := s.lost || s.kc.AssignmentLost()
 	grace := s.c.set.drain
 	if lost { // another member may be reading them already
 		grace = 0
@@ -65,6 +65,7 @@ func (s *session) revoked(taken []ck.TopicPartition) {
 	}
 	s.queue.leave(parts)
 	s.giveUp(parts)
+	s.lost = false
 	s.log.Info("partitions were taken away", "partitions", len(parts), "now", len(s.parts), "lost", lost)
 	if lost {
 		s.absence.begin(time.Now())
@@ -99,8 +100,10 @@ func (s *session) giveUp(parts []*part) {
 }
 
 // incremental changes what librdkafka reads, and reports whether it took the change. While the consumer is being
-// closed it takes none and drops everything.
+// closed it takes none and drops everything. Each change makes librdkafka forget that the partitions are lost, also
+// when the callback that says so has yet to come.
 func (s *session) incremental(what string, f func([]ck.TopicPartition) error, list []ck.TopicPartition) bool {
+	s.lost = s.lost || s.kc.AssignmentLost()
 	err := f(list)
 	if err != nil && !s.closing {
 		s.log.Warn("partitions can't be "+what+"ed", "partitions", len(list), "err", err)

@@ -113,6 +113,7 @@ type session struct {
 	last    *part  // of the message before, for they come in runs
 	filling *batch // nil between runs
 	beats   int    // heartbeats before this membership, see statistics
+	lost    bool   // thrown out, which the callback is still to say; see incremental
 	absence absence
 	paused  bool // librdkafka was told not to fetch
 	closing bool // the consumer is being closed: the group is answered, and nothing else happens

@@ -1,8 +1,11 @@
 package kafka_test
 
 import (
+	"context"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +13,7 @@ import (
 	"github.com/tidings-dev/tidings/bus/kafka"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -83,6 +87,37 @@ func TestAMemberThatIsGivenItsPartitionsBackStays(t *testing.T) {
 	if n := len(s.ready); told() > 0 || n != 3 || g.member("only") != old {
 		t.Errorf("it was told %d times, readiness went %v, and %s became %s", told(), s.ready, old, g.member("only"))
 	}
+}
+
+// To read on makes librdkafka forget that it has lost its partitions, so the poller has to look before it does so.
+func TestAMemberThatIsThrownOutBeforeItReadsKnowsSo(t *testing.T) {
+	t.Parallel()
+	k := startBroker(t, t.TempDir(), "127.0.0.1:0")
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s := subscribe(t, open(t, k.URL(), "group.protocol=consumer"), bus.Subscription{
+		Group: unique(t, "group"), Topics: []string{unique(t, "topic")},
+		OnReady: func(bool) { // holds up the poller
+			once.Do(func() {
+				close(entered)
+				<-leave
+			})
+		},
+	}, nil)
+	<-entered
+	out := k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ConsumerGroupHeartbeat}, Err: kerr.FencedMemberEpoch, TopLevel: true})
+	defer out.Remove()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := out.Wait(ctx, 1); err != nil {
+		t.Error(err)
+	}
+	time.AfterFunc(500*time.Millisecond, func() { close(leave) }) // by then it has heard of that, and where to read on
+	eventually(t, "the member to be out, and in again", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return slices.Equal(s.ready, []bool{true, false, true})
+	})
 }
 
 // openWithin opens a bus whose members have to be back within d, and returns how often it was told of one that was not.
