@@ -70,7 +70,7 @@ func TestTheCheckerFindsWhatIsBroken(t *testing.T) {
 			}},
 		{name: "somebody is in directory whom the owner does not know", promise: equal, says: "does not know",
 			lay: func(b *victim) {
-				b.exec(directory, `INSERT INTO people SELECT 999, 'stranger', version, deleted, email, name, create_time, update_time, terms FROM people WHERE id = $1`, b.user(0))
+				b.exec(directory, `INSERT INTO people (no, id, version, deleted, email, name, create_time, update_time, terms) SELECT 999, 'stranger', version, deleted, email, name, create_time, update_time, terms FROM people WHERE id = $1`, b.user(0))
 			}},
 		{name: "audit lacks a version", promise: noneMissing, says: "audit lacks version 1 to 1",
 			lay: func(b *victim) { b.exec(audit, `DELETE FROM events WHERE user_id = $1 AND version = 1`, b.user(2)) }},
