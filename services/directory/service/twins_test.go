@@ -363,3 +363,28 @@ func TestEventsOfALaterReleaseAreReadAsFarAsTheyAreKnown(t *testing.T) {
 		}
 	}
 }
+
+// An owner that goes back to v1 tells no parts any more: those that are known stay for as long as the name does.
+func TestAnOwnerThatGoesBackToV1WipesNoParts(t *testing.T) {
+	rec := bustest.NewRecorder()
+	r := start(t, newConfig(t), servicetest.Over(rec))
+	u := servicetest.NewUser("ilona@example.org", "Nagy Ilona")
+	u.Parts = &eventsv2.PersonName{Given: "Ilona", Family: "Nagy", Order: eventsv2.NameOrder_NAME_ORDER_FAMILY_FIRST}
+	for _, step := range []struct {
+		as                  []servicetest.API
+		name, given, family string
+		order               int32
+	}{
+		{ways[1], "Nagy Ilona", "Ilona", "Nagy", 2},
+		{ways[0], "Nagy Ilona", "Ilona", "Nagy", 2},
+		{ways[0], "Kiss Ilona", "Kiss", "Ilona", 0},
+	} {
+		u.Name, u.Phone = step.name, new(fmt.Sprint("+3612345", u.Version))
+		servicetest.Publish(t, rec, u.UpdatedAs(t, step.as...)...)
+		r.CaughtUp()
+		got := r.get(u.ID)
+		if got.GetName() != step.name || got.GetGivenName() != step.given || got.GetFamilyName() != step.family || int32(got.GetNameOrder()) != step.order {
+			t.Errorf("told as %v: %v, want %+v", step.as, got, step)
+		}
+	}
+}

@@ -24,7 +24,7 @@ func composed(t *testing.T, to, name string) mail.Header {
 
 // Nobody goes without a mail for what they are called.
 func TestAMailCanBeMadeForAnyName(t *testing.T) {
-	names := []string{`Łukasz \ Nowak`, `é\`, `\é"`, `a"b`, `a\`, "a, b <x@y.example>", strings.Repeat("界", 200), "=?utf-8?q?x?=", " é ", "a\u0085b", "\u202e"}
+	names := []string{`Łukasz \ Nowak`, `é\`, `\é"`, `a"b`, `a\`, "a, b <x@y.example>", strings.Repeat("界", 200), "=?utf-8?q?x?=", " é ", "a\u0085b", "\u202e", "a\r\nBcc: eve@x.example", "a\r\n\r\nb\x00"}
 	letters := []rune("ab \"\\<>(),;:@=?._é界\u200b\u00a0😀")
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 1000 {
@@ -35,7 +35,11 @@ func TestAMailCanBeMadeForAnyName(t *testing.T) {
 		names = append(names, string(name))
 	}
 	for _, name := range names {
-		list, err := composed(t, "ada@example.com", name).AddressList("To")
+		header := composed(t, "ada@example.com", name)
+		if header["Bcc"] != nil {
+			t.Errorf("%q became a header: %v", name, header)
+		}
+		list, err := header.AddressList("To")
 		if err != nil || len(list) != 1 || list[0].Address != "ada@example.com" {
 			t.Errorf("%q: To: %v, %v", name, list, err)
 			continue

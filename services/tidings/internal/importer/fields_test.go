@@ -57,6 +57,8 @@ func TestEveryFieldOfTheDoorMayBeAColumnOrAMember(t *testing.T) {
 				`{"email":"i@x.org","given_name":"Ilona","family_name":"Nagy","name_order":"NAME_ORDER_FAMILY_FIRST","display_name":null}`,
 			[]map[string]string{ada, ilona},
 		},
+		"a member without a name": {`{"email":"p@x.org","name":"Plain","":"en"}` + "\n" + `{"email":"q@x.org","name":"Plain","":7}`,
+			[]map[string]string{plain, {"email": "q@x.org", "name": "Plain"}}},
 		"members in two spellings": {`{"email":"a@x.org","name":"Ada King","display_name":"X","displayName":"Ada","DISPLAYNAME":"Y","locale":"en-GB","phone":"+442079460000"}`, []map[string]string{ada}},
 	} {
 		t.Run(about, func(t *testing.T) {

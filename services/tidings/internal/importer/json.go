@@ -48,13 +48,14 @@ func member(of map[string]json.RawMessage, f field) json.RawMessage {
 	if raw, ok := of[f.name]; ok {
 		return raw
 	}
-	found := ""
-	for name := range of {
-		if f.is(name) && (found == "" || name < found) {
-			found = name
+	var found string
+	var value json.RawMessage
+	for name, raw := range of {
+		if f.is(name) && (value == nil || name < found) {
+			found, value = name, raw
 		}
 	}
-	return of[found]
+	return value
 }
 
 func jsonObject(text []byte, into any) error {

@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	// maxBody bounds a body in bytes. The largest one that can be taken has about 3 KiB, with every character escaped.
+	// maxBody bounds a body in bytes. The largest one that can be taken has about 7 KiB, with every character
+	// escaped and nothing but digits in the number.
 	maxBody = 64 << 10
 	// maxFaults bounds the list of faults in an answer, and maxQuoted what it repeats of the request, in characters.
 	maxFaults = 100

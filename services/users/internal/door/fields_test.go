@@ -179,7 +179,7 @@ func TestNumbers(t *testing.T) {
 		"++41": "is not a number with", "+41-": "is not a number with", "+41 ": "is not a number with", " +41": "is not a number with", "+ 41": "is not a number with",
 		"+(41)44": "is not a number with", "(+41)44": "is not a number with", "+41/44": "is not a number with", "+41 44 x12": "is not a number with", "tel:+4144": "is not a number with",
 		"+41\t44": "is not a number with", "+41\n44": "is not a number with", "+٤١٤٤": "is not a number with", "+１２": "is not a number with", " ": "is not a number with", "+1+2": "is not a number with",
-		"+0443643232": "has a zero behind the plus", "+41 (0)44 364 32 32": "has a zero in brackets", "+4": "has 1 digits; a number has 2 to 15", "+1234567890123456": "has 16 digits; a number has 2 to 15",
+		"+0443643232": "has a zero behind the plus", "+41 (0)44 364 32 32": "has a zero in brackets", "+41 ( 0 ) 44 364 32 32": "has a zero in brackets", "+41(0\u00a0)443643232": "has a zero in brackets", "+4": "has 1 digits; a number has 2 to 15", "+1234567890123456": "has 16 digits; a number has 2 to 15",
 	} {
 		if got, detail := readPhone(given); !strings.Contains(detail, want) {
 			t.Errorf("%q is kept as %q: %q, want %q", given, got, detail, want)

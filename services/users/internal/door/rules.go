@@ -124,7 +124,7 @@ func readPhone(s string) (number, detail string) {
 	switch n := len(number); {
 	case !plus, strings.ContainsFunc(number, notDigit), n == 0, notDigit(rune(digits[0])), notDigit(rune(digits[len(digits)-1])):
 		return "", quote(s) + " is not a number with its country code; write it like +41443643232"
-	case strings.Contains(digits, "(0)"):
+	case strings.Contains(strings.Map(notSpace, digits), "(0)"):
 		return "", quote(s) + " has a zero in brackets; leave it out, as who calls from abroad does"
 	case number[0] == '0':
 		return "", quote(s) + " has a zero behind the plus; a country code has none there"
@@ -132,6 +132,14 @@ func readPhone(s string) (number, detail string) {
 		return "", fmt.Sprintf("has %d digits; a number has %d to %d", n, minDigits, maxDigits)
 	}
 	return "+" + number, ""
+}
+
+// notSpace leaves white space out of what [strings.Map] goes through.
+func notSpace(r rune) rune {
+	if unicode.IsSpace(r) {
+		return -1
+	}
+	return r
 }
 
 func notDigit(r rune) bool { return r < '0' || r > '9' }
