@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/inbox"
@@ -14,6 +15,9 @@ import (
 
 // usersSource is who numbers the versions of users. Nobody else's word changes a person.
 const usersSource = "/users"
+
+// packageV1 is what types begin with that tell a name in one string.
+const packageV1 = "users.events.v1."
 
 // route takes the events of users into the store, a batch at a time, in either version.
 func route(st *store.Store) inbox.Route {
@@ -60,7 +64,7 @@ func personAt(e bus.Event, u *eventsv2.User) (store.Person, error) {
 		ID: e.Key, Version: e.Version, Email: u.GetEmail(), Name: userevents.Join(given, family, order),
 		CreateTime: times.FromProto(u.GetCreateTime()), UpdateTime: times.FromProto(u.GetUpdateTime()),
 		DisplayName: u.DisplayName, Locale: u.Locale, Phone: u.Phone,
-		Parts: &store.Parts{Given: given, Family: family, Order: int32(order)},
+		Parts: &store.Parts{Given: given, Family: family, Order: int32(order)}, PartsGuessed: strings.HasPrefix(e.Type, packageV1),
 	}, nil
 }
 

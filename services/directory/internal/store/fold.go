@@ -5,7 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	eventsv2 "github.com/tidings-dev/tidings/gen/users/events/v2"
 	"github.com/tidings-dev/tidings/services/internal/database"
+	"github.com/tidings-dev/tidings/services/internal/userevents"
 )
 
 // change is what becomes of one person, and what is there of them.
@@ -59,8 +61,16 @@ func (p *Person) after(old *Person) Person {
 	is.DisplayName = cmp.Or(p.DisplayName, old.DisplayName)
 	is.Locale = cmp.Or(p.Locale, old.Locale)
 	is.Phone = cmp.Or(p.Phone, old.Phone)
-	is.Parts = cmp.Or(p.Parts, old.Parts)
+	is.Parts, is.PartsGuessed = cmp.Or(p.Parts, old.Parts), false
+	if p.PartsGuessed && old.Parts != nil && old.Parts.join() == p.Name {
+		is.Parts = old.Parts
+	}
 	return is
+}
+
+// join returns the name that the parts make up.
+func (p *Parts) join() string {
+	return userevents.Join(p.Given, p.Family, eventsv2.NameOrder(p.Order))
 }
 
 // clean makes the texts of p such as every database can hold.

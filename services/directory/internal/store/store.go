@@ -33,6 +33,8 @@ type Person struct {
 	// What not every event tells. Nil: nothing was told of it, so what was there before stays. Empty: they have none.
 	DisplayName, Locale, Phone *string
 	Parts                      *Parts
+	// PartsGuessed says that nobody has told the parts: they are Name, split. Those that are there and make up Name stay.
+	PartsGuessed bool
 }
 
 // Parts are those of a name.
