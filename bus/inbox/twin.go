@@ -62,11 +62,11 @@ func unread(e *bus.Event, twin string) *handlers {
 	return &handlers{effect: &Route{event: func(context.Context, Tx, *bus.Event, proto.Message) error { return why }}}
 }
 
-// isUnread reports whether a queued reaction waits for another release: this one can't read its event, and would have
-// queued a twin.
+// isUnread reports whether a queued reaction waits for another release: this one has no route for its type but one of
+// [Any], and has a reaction to a twin.
 func (p *performer) isUnread(e *bus.Event) bool {
 	h, _ := p.routes.twin(e)
-	return p.routes.of(e.Type) == nil && h != nil && h.after != nil
+	return p.routes.byType[e.Type] == nil && h != nil && h.after != nil
 }
 
 // leaveUnread leaves such a reaction in the queue as it is, with its key's later ones behind it, and looks at it again

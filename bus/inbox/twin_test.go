@@ -514,3 +514,17 @@ func TestAReactionThatWaitsForAnotherReleaseKeepsItsPlace(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A route of Any beside the reaction takes no queued event away from the release that can perform it.
+func TestAQueuedReactionWaitsForAnotherReleaseBesideAny(t *testing.T) {
+	w, l, c, cfg := &welcomer{}, newTape(t, 1), newClock(), config(t, newDB(t))
+	c.config(&cfg)
+	anything := func() Route { return Any(func(context.Context, Tx, []bus.Event) error { return nil }) }
+	l.put(0, twins(t, "a", 1, "Ann")...)
+	l.all(mustNew(t, cfg, After(w.v2), Upcast(upCreated), anything()))
+
+	in := mustNew(t, cfg, After(w.v1), anything()) // taken back
+	c.pass(time.Hour)
+	(&performer{Inbox: in, owner: uuid.NewString()}).step(t)
+	wantStatus(t, in, Status{Keys: 1, Versions: 1, Duplicates: 1, Queue: 1})
+}

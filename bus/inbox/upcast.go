@@ -153,9 +153,10 @@ type converted struct {
 	data []byte // m's bytes, where a batch takes them
 }
 
-// convert makes the message that j's handlers take, once for however often they are tried.
+// convert makes the message that j's handlers take. The bytes for a batch are made once, for however often it is tried; a
+// message is the handler's own, which may change it, and so is made anew for each try.
 func (j *job) convert(context.Context) (err error) {
-	if j.made != nil {
+	if j.made != nil && j.h.effect.batch != nil {
 		return nil
 	}
 	var c converted

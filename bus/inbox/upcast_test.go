@@ -316,3 +316,18 @@ func TestReadIsDecodeWhereNothingIsConverted(t *testing.T) {
 }
 
 func second[M proto.Message](_ M, err error) error { return err }
+
+// A handler owns the message that it gets: what it does to it is undone with all else when the event is tried again.
+func TestAMessageThatWasChangedIsConvertedAnew(t *testing.T) {
+	in, l := mustNew(t, config(t, newDB(t)), Upcast(upCreated),
+		On(func(ctx context.Context, tx Tx, e bus.Event, m *eventsv2.UserCreated) error {
+			if e.Key == "b" {
+				return errTest
+			}
+			m.User.Name.Given += "!"
+			return insert(ctx, tx, &e, m.GetUser().GetName().GetGiven())
+		})), newTape(t, 1)
+	l.put(0, created(t, "a", 1, "Ann"), created(t, "b", 1, "Bob"))
+	l.all(in)
+	wantApplied(t, in, "a:1 Ann!")
+}
