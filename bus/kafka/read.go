@@ -67,7 +67,7 @@ func readingOf(rawURL string, r Reading) (settings, error) {
 		return settings{}, errors.New("the address is no URL") // which may hold a secret, so it isn't repeated
 	}
 	if u.Scheme != scheme {
-		return settings{}, fmt.Errorf("%s is no address of Kafka; write %s://host:9092", u.Redacted(), scheme)
+		return settings{}, fmt.Errorf("that is no address of Kafka (and isn't shown, for it may hold a password); write %s://host:9092", scheme)
 	}
 	set, err := parseSettings(u)
 	return set, errors.Join(err, checkName(r.Topic))

@@ -150,7 +150,8 @@ func TestReadEndsWithTheErrorOfWhoTakes(t *testing.T) {
 
 func TestReadRefusesWhatIsWrongAtOnce(t *testing.T) {
 	for url, want := range map[string]string{
-		"kafka://h:1?nothing=1": "nothing", "redis://me:secret@h:1": "no address of Kafka", "kafka://": "no broker", ":": "no URL",
+		"kafka://h:1?nothing=1": "nothing", "redis://me:secret@h:1": "no address of Kafka",
+		"me:secret@h:1": "no address of Kafka", "redis://h:1?password=secret": "no address of Kafka", "kafka://": "no broker", ":": "no URL",
 	} {
 		err := kafka.Read(t.Context(), url, kafka.Reading{Topic: "t"}, nil)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
