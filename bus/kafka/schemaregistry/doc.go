@@ -26,8 +26,8 @@
 //
 // # What the registry may refuse
 //
-// The registry compares with what the subject has, by the compatibility that was set there. A schema that it refuses is
-// an error of Publish, permanent ([bus.IsPermanent]), which says what the registry said; it concerns the events of that
+// The registry compares with what the subject has, by the compatibility that was set there. A schema that it refuses, as
+// one of a subject that the user may not write, is an error of Publish, permanent ([bus.IsPermanent]), which says what the registry said; it concerns the events of that
 // type and what follows them in their keys. An outbox holds those keys, asks again now and then, and goes on once the
 // registry takes the schema. With schema_registry.register=false nothing is ever registered by a program, and a
 // schema that is not there is such an error, too.

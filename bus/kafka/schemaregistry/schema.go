@@ -132,6 +132,8 @@ func (r *registry) verdict(subject, path string, err error) error {
 	case status == 409:
 		err = fmt.Errorf("the registry refuses the schema of %s, for it doesn't fit what subject %q has: make it compatible, "+
 			"or a type of a new version (the registry says: %w)", path, subject, err)
+	case status == 403:
+		err = fmt.Errorf("the registry doesn't let this program at subject %q for the schema of %s (the registry says: %w)", subject, path, err)
 	case status == 404, status == 422:
 		err = fmt.Errorf("the registry doesn't take the schema of %s under subject %q: %w", path, subject, err)
 	default:

@@ -131,7 +131,7 @@ func TestWhatTheRegistryRefuses(t *testing.T) {
 		{404, 40403, "Schema not found", false, true, "lacks the schema of users/events/v1/events.proto"},
 		{404, 404, "HTTP 404 Not Found", true, true, "doesn't take the schema"},
 		{401, 401, "Unauthorized", true, false, "Unauthorized"},
-		{403, 40301, "Forbidden", true, false, "Forbidden"},
+		{403, 40301, "Forbidden", true, true, "doesn't let this program at subject \"users.events.v1.UserCreated\""},
 		{429, 429, "Too many requests", true, false, "Too many"},
 		{500, 50001, "Error in the backend data store", true, false, "backend data store"},
 		{503, 50003, "Error forwarding request to leader", true, false, "leader"},
