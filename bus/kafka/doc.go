@@ -34,7 +34,8 @@
 //     header of its own: ce_id, ce_source, ce_subject and so on, in UTF-8 without any escaping. Programs that know
 //     nothing of CloudEvents read the data; those that do need no Protobuf for the rest. No data is an empty value and
 //     never a null one, which would be a tombstone. Header names are read in any case. Only an event whose data is
-//     a CloudEvent again (a DataType of application/cloudevents…) is written structured here too.
+//     a CloudEvent again (a DataType of application/cloudevents…) is written structured here too, and one whose data is
+//     called Protobuf and begins with the byte 0.
 //
 // In binary mode a payload may stand in the frame of a schema registry, so that tools which know payloads by one can read
 // it: see [WithSchemaRegistry] for publishers. Readers need neither that nor the registry. Where content-type is
