@@ -54,10 +54,10 @@ func Read(ctx context.Context, rawURL string, r Reading, take func([]bus.Event) 
 	}
 	defer a.close()
 	l := &looker{Reading: r, set: set, admin: a, take: take, next: make(map[int32]int64)}
-	if err := l.run(ctx); err != nil && ctx.Err() == nil {
+	if err := l.run(ctx); l.refused == nil && ctx.Err() == nil {
 		return err
 	}
-	return nil
+	return l.refused
 }
 
 // readingOf checks what is asked for.
@@ -81,9 +81,10 @@ type looker struct {
 	admin *admin
 	take  func([]bus.Event) error
 
-	log  string          // the topic's id; "" before it was found
-	next map[int32]int64 // where to read on in each of its partitions
-	away bool            // the broker didn't answer when it was asked last
+	refused error           // of take, which ends it
+	log     string          // the topic's id; "" before it was found
+	next    map[int32]int64 // where to read on in each of its partitions
+	away    bool            // the broker didn't answer when it was asked last
 }
 
 const (
@@ -245,7 +246,8 @@ func (l *looker) pass(fetched kgo.Fetches) error {
 	if len(events) == 0 {
 		return nil
 	}
-	return l.take(events)
+	l.refused = l.take(events)
+	return l.refused
 }
 
 // messageOf makes of a record what the other client would have made of it.

@@ -146,6 +146,11 @@ func TestReadEndsWithTheErrorOfWhoTakes(t *testing.T) {
 	if err != enough {
 		t.Errorf("got %v", err)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err = kafka.Read(ctx, url, kafka.Reading{Topic: topic}, func([]bus.Event) error { cancel(); return enough })
+	if err != enough {
+		t.Errorf("with the end of its context: %v", err)
+	}
 }
 
 func TestReadRefusesWhatIsWrongAtOnce(t *testing.T) {
