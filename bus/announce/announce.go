@@ -31,7 +31,7 @@ type Announcement struct {
 	Role Role   `json:"role"`
 	Name string `json:"name"` // of the service: "directory"
 	// Group is who shares one database: of a reader its consumer group on the wire, "directory.3f2a9c1e". Replicas
-	// have the same one, and speak with one voice.
+	// have the same one, and those of one release speak with one voice.
 	Group   string    `json:"group"`
 	Topic   string    `json:"topic"`         // of the events; Run fills it in, like all that follows
 	Types   []string  `json:"types"`         // full names of messages, in order; AnyType for whatever comes

@@ -24,8 +24,8 @@
 // # What it can't tell
 //
 // Silence is no proof: who is down, or may not write to the topic, reads all the same once it is back. So [List] leaves
-// nobody out, and says since when each is silent. Replicas share a group and speak with one voice: while two releases run
-// side by side, the last to speak is heard. And whoever may write to the topic can say anything.
+// nobody out, and says since when each is silent. Replicas of one release share a group and speak with one
+// voice; while two releases run side by side both are heard, the older until it is silent. And whoever may write to the topic can say anything.
 //
 // # A connection of its own
 //

@@ -19,7 +19,8 @@ import (
 const ListenTime = 5 * time.Second
 
 // List returns the last word of each who has announced something about events of the topic named events, in order of
-// role, name and group. None are left out for being silent: see [Announcement.Silent].
+// role, name and group. None are left out for being silent: see [Announcement.Silent]. Of a group in which several releases
+// have spoken lately, as while replicas are upgraded, each release's last word is there, that of the group first.
 //
 // On a bus that keeps a log it reads the topic for announcements from its start to where it ends now, as a consumer group
 // of a random name, "announcements.…", that the broker forgets by itself. Where there is no such topic nothing was
@@ -27,7 +28,8 @@ const ListenTime = 5 * time.Second
 // is 0. What is written there by others, and is no announcement, is passed over. It waits for a bus that is away, until
 // ctx ends: give it a deadline.
 func List(ctx context.Context, b bus.Bus, events string, listen time.Duration) ([]Announcement, error) {
-	l := &listener{events: events, last: make(map[voice]Announcement), named: make(map[string]map[string]time.Time)}
+	l := &listener{events: events, last: make(map[voice]Announcement), named: make(map[string]map[string]time.Time),
+		released: make(map[string]map[string]Announcement)}
 	var err error
 	if bus.KeepsLog(b) {
 		err = l.read(ctx, b)
@@ -47,6 +49,8 @@ type listener struct {
 	mu    sync.Mutex
 	last  map[voice]Announcement
 	named map[string]map[string]time.Time // by key and type: when it was named last
+	// released is the last word by key and release.
+	released map[string]map[string]Announcement
 }
 
 // voice is an announcement's key, and where it stood. Within a partition what comes later is newer.
@@ -62,8 +66,21 @@ func (l *listener) take(events []bus.Event) {
 	for _, e := range events {
 		if a, ok := parse(e, l.events); ok {
 			l.last[voice{a.key(), e.At.Partition}] = a
+			l.release(&a)
 			l.name(&a)
 		}
+	}
+}
+
+// release notes the last word of a's release.
+func (l *listener) release(a *Announcement) {
+	of := l.released[a.key()]
+	if of == nil {
+		of = make(map[string]Announcement)
+		l.released[a.key()] = of
+	}
+	if !a.Time.Before(of[a.Release].Time) {
+		of[a.Release] = *a
 	}
 }
 
@@ -91,12 +108,13 @@ func formerly(a *Announcement, named map[string]time.Time) map[string]time.Time 
 	return was
 }
 
-// all returns what was gathered, in order. A key stands in two partitions once there are more of them than there were;
-// which is the newer word the clocks of who spoke have to tell then.
+// all returns what was gathered, in order: of each key the last word, and then those of other releases that are not silent,
+// for they may still run beside it. A key stands in two partitions once there are more of them than there were; which is
+// the newer word the clocks of who spoke have to tell then.
 func (l *listener) all() []Announcement {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	newest := make(map[string]Announcement)
+	newest, now := make(map[string]Announcement), time.Now()
 	for v, a := range l.last {
 		if before, ok := newest[v.key]; !ok || a.Time.After(before.Time) {
 			newest[v.key] = a
@@ -104,9 +122,16 @@ func (l *listener) all() []Announcement {
 	}
 	var all []Announcement
 	for _, key := range slices.Sorted(maps.Keys(newest)) {
-		a := newest[key]
-		a.Formerly = formerly(&a, l.named[key])
-		all = append(all, a)
+		said := []Announcement{newest[key]}
+		for _, release := range slices.Sorted(maps.Keys(l.released[key])) {
+			if a := l.released[key][release]; release != newest[key].Release && !a.Silent(now) {
+				said = append(said, a)
+			}
+		}
+		for _, a := range said {
+			a.Formerly = formerly(&a, l.named[key])
+			all = append(all, a)
+		}
 	}
 	return all
 }

@@ -3,6 +3,7 @@ package announce
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,7 @@ func say(t *testing.T, b bus.Publisher, events string, a Announcement, at time.T
 }
 
 func TestListHasTheLastWordOfEach(t *testing.T) {
-	rec, start := bustest.NewRecorder(), time.Now().UTC().Add(-time.Hour)
+	rec, start := bustest.NewRecorder(), time.Now().UTC().Add(-24*time.Hour) // which is too long ago for an older release
 	for i := range 100 {
 		a := trio()[1]
 		a.Release = []string{"old", "new"}[i/99]
@@ -129,5 +130,30 @@ func TestListEndsWithItsContext(t *testing.T) {
 	defer cancel()
 	if all, err := List(ctx, rec, "e", 0); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a bus that is away says %+v, %v", all, err)
+	}
+}
+
+// While replicas are upgraded, the older release still reads what it has read, whoever spoke last.
+func TestEachReleaseOfAGroupIsHeardUntilItIsSilent(t *testing.T) {
+	rec, events := bustest.NewRecorder(), newTopic()
+	reader := Announcement{Role: Reads, Name: "directory", Group: "directory.1", Types: []string{"v1.A"}, Release: "0.1.0"}
+	now := time.Now()
+	say(t, rec, events, reader, now.Add(-time.Minute))
+	reader.Types, reader.Release = []string{"v1.A", "v2.A"}, "0.2.0"
+	say(t, rec, events, reader, now)
+	var got []string
+	for _, a := range list(t, rec, events, 0) {
+		got = append(got, a.Release+" "+strings.Join(a.Types, ","))
+	}
+	if want := "0.2.0 v1.A,v2.A; 0.1.0 v1.A"; strings.Join(got, "; ") != want {
+		t.Errorf("listed are %q, want %q", got, want)
+	}
+	gone := newTopic()
+	reader.Release = "0.1.0"
+	say(t, rec, gone, reader, now.Add(-24*time.Hour))
+	reader.Release = "0.2.0"
+	say(t, rec, gone, reader, now)
+	if all := list(t, rec, gone, 0); len(all) != 1 || all[0].Release != "0.2.0" {
+		t.Errorf("listed are %+v, want the one that runs", all)
 	}
 }

@@ -100,11 +100,9 @@ func (a *attempt) taken(ctx context.Context, k lineKey, row *parkedRow) error {
 	return a.clear(ctx, k, row.ev.Version)
 }
 
-// leave takes a row whose type this program has no route for out of its line, as if it had just come.
+// leave takes a row whose type this program has no route for out of its line. It stays, whatever Config.Unknown says of
+// what comes: another release has parked it, and may be back.
 func (a *attempt) leave(ctx context.Context, row *parkedRow) error {
-	if a.cfg.Unknown == Ignore {
-		return a.remove(ctx, row.id)
-	}
 	row.state, row.line, row.next, row.why = stateUnknown, 0, 0, "no route takes events of type "+short8(row.ev.Type)
 	a.parked = append(a.parked, *row)
 	return a.update(ctx, row)

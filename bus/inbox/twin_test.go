@@ -313,6 +313,41 @@ func TestWhatANewerReleaseHasParkedWaitsForIt(t *testing.T) {
 	}
 }
 
+// What is told by the newer type alone has no twin to wait for, and yet is not thrown away: the older release counts what it
+// ignores, and leaves the row to a person and the newer release.
+func TestWhatANewerReleaseHasParkedOfATypeAloneStays(t *testing.T) {
+	for _, gaps := range []Gaps{Newest, Every} {
+		t.Run(fmt.Sprint(gaps), func(t *testing.T) {
+			bad, c, cfg := "a:2", newClock(), config(t, newDB(t))
+			c.config(&cfg)
+			cfg.Gaps = gaps
+			in, l := mustNew(t, cfg, failing(&bad, readsBoth())...), newTape(t, 1)
+			for _, e := range twinsUpTo(t, "a", 1, 2) {
+				if e.Ext = nil; strings.HasPrefix(e.Type, "users.events.v2.") {
+					l.put(0, e)
+				}
+			}
+			l.all(in)
+			wantApplied(t, in, "a:1 v2 Ann")
+			in = mustNew(t, cfg, readsV1()...)
+			c.pass(10 * time.Minute)
+			step(t, in)
+			p := openParking(t, in)
+			row := p.the(t, Filter{})
+			if row.State != "unknown" || row.Version != 2 {
+				t.Fatalf("the row is %+v", row)
+			}
+			bad = ""
+			in = mustNew(t, cfg, readsBoth()...)
+			if n, err := p.Retry(t.Context(), row.ID); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+			retry(t, in, c)
+			wantApplied(t, in, "a:1 v2 Ann", "a:2 v2 Ann")
+		})
+	}
+}
+
 // The other way round: what an older release has parked, and kept behind it, goes to the new handlers.
 func TestWhatAnOlderReleaseHasParkedIsConverted(t *testing.T) {
 	bad, c, cfg := "a:2", newClock(), config(t, newDB(t))
