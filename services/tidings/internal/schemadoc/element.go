@@ -126,11 +126,7 @@ func (s *State) EventTypes() []protoreflect.MessageDescriptor {
 		for i := range f.Messages().Len() {
 			m := f.Messages().Get(i)
 			all = append(all, m)
-			for i := range m.Fields().Len() {
-				if of := m.Fields().Get(i).Message(); of != nil && of.FullName() != m.FullName() {
-					parts[of.FullName()] = true
-				}
-			}
+			markParts(m, m.FullName(), parts)
 		}
 	}
 	var events []protoreflect.MessageDescriptor
@@ -140,6 +136,19 @@ func (s *State) EventTypes() []protoreflect.MessageDescriptor {
 		}
 	}
 	return events
+}
+
+// markParts marks the types of m's fields, and of those of the messages within it, of which a map's entry is one. The gate
+// (schemagate) has the same rule.
+func markParts(m protoreflect.MessageDescriptor, top protoreflect.FullName, parts map[protoreflect.FullName]bool) {
+	for i := range m.Fields().Len() {
+		if of := m.Fields().Get(i).Message(); of != nil && of.FullName() != top {
+			parts[of.FullName()] = true
+		}
+	}
+	for i := range m.Messages().Len() {
+		markParts(m.Messages().Get(i), top, parts)
+	}
 }
 
 // isEvents tells packages of events, as users.events.v1, from those of RPCs.

@@ -120,6 +120,35 @@ func TestEventsAreTheMessagesThatAreNoPartOfAnother(t *testing.T) {
 	}
 }
 
+// What is reached through a map, or from a message within a message, is a part as well.
+func TestWhatAMapHoldsIsNoEvent(t *testing.T) {
+	str, msg := descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(), descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum()
+	one, many := descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(), descriptorpb.FieldDescriptorProto_LABEL_REPEATED.Enum()
+	f, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
+		Name: proto.String("some/events/v1/e.proto"), Package: proto.String("some.events.v1"), Syntax: proto.String("proto3"),
+		MessageType: []*descriptorpb.DescriptorProto{{
+			Name: proto.String("Granted"),
+			Field: []*descriptorpb.FieldDescriptorProto{{
+				Name: proto.String("reasons"), Number: proto.Int32(1), Label: many, Type: msg, TypeName: proto.String(".some.events.v1.Granted.ReasonsEntry"),
+			}},
+			NestedType: []*descriptorpb.DescriptorProto{{
+				Name: proto.String("ReasonsEntry"), Options: &descriptorpb.MessageOptions{MapEntry: proto.Bool(true)},
+				Field: []*descriptorpb.FieldDescriptorProto{
+					{Name: proto.String("key"), Number: proto.Int32(1), Label: one, Type: str},
+					{Name: proto.String("value"), Number: proto.Int32(2), Label: one, Type: msg, TypeName: proto.String(".some.events.v1.Reason")},
+				},
+			}},
+		}, {Name: proto.String("Reason")}},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := State{files: []protoreflect.FileDescriptor{f}}
+	if events := s.EventTypes(); len(events) != 1 || events[0].Name() != "Granted" {
+		t.Errorf("events are %v", events)
+	}
+}
+
 func TestSinceIsTheFirstReleaseThatHasIt(t *testing.T) {
 	c := contracts(t, map[string]func(*descriptorpb.FileDescriptorSet){"0.2.0": nil, "0.10.0": nil})
 	if got := strings.Join(c.names(), " "); got != "today 0.1.0 0.2.0 0.10.0" {

@@ -114,7 +114,7 @@ func TestAFaultNamesTheOldestReleaseThatItBreaks(t *testing.T) {
 // The way of a stranger: what the gate says to do is what it takes.
 func TestWhatTheGateSaysToDoOpensIt(t *testing.T) {
 	g := released(t)
-	const field = "\n  // What friends say.\n  optional string nickname = 10;\n\n  // How the user likes it.\n  Mood mood = 11;\n"
+	const field = "\n  // What friends say.\n  optional string called_by = 1010;\n\n  // How the user likes it.\n  Mood mood = 1011;\n"
 	replaced(eventsV1, "  string name = 3;\n", "  string name = 3;\n"+field)(t, g.Dir)
 	appended(eventsV1, `
 // Mood is how somebody is.
@@ -162,7 +162,7 @@ func TestWhatIsRecordedIsNeverWrittenAgain(t *testing.T) {
 		{Recording{Type: "users.events.v1.UserCreated", Case: "filled"}, "filled is there, and what is recorded never changes"},
 		{Recording{Type: "users.events.v1.UserCreated", Case: "../x"}, "--case"},
 		{Recording{Type: "users.events.v1.User"}, "is a part of events"},
-		{Recording{Type: "users.events.v1.Nobody"}, "no event type users.events.v1.Nobody; pass one of users.events.v1.UserCreated,"},
+		{Recording{Type: "users.events.v1.Nobody"}, "no event type users.events.v1.Nobody; pass one of "},
 		{Recording{Type: "users.v1.GetUserRequest"}, "is a part of events"},
 		{Recording{Type: "users.events.v2.UserCreated", AsOf: "0.1.0"}, "--as-of 0.1.0: there was no users.events.v2.UserCreated then"},
 		{Recording{Type: "users.events.v1.UserCreated", AsOf: "0.1.7"}, "0.1.7 was not released"},
