@@ -53,7 +53,7 @@ func (g Gate) check(ctx context.Context) (r Report, image []byte, err error) {
 		frozen = append(frozen, Fault{File: protoDir + "/" + corpusDir, Rule: "CORPUS_BROKEN", What: err.Error(), Instead: adviceGolden})
 	}
 	r.Types, r.Goldens = len(now.eventTypes()), len(goldens)
-	if !slices.ContainsFunc(faults, func(f Fault) bool { return f.Since != "" }) {
+	if err == nil && !slices.ContainsFunc(faults, func(f Fault) bool { return f.Since != "" }) {
 		frozen = append(frozen, checkCorpus(now, goldens)...)
 	} // else its events can't be read, of course, and who mends the cause need not hear of each
 	r.Faults = once(append(faults, frozen...))

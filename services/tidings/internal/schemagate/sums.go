@@ -86,7 +86,10 @@ func (g Gate) readSums(v version) (sums, error) {
 
 // checkFrozen finds files that were released, and are gone or changed.
 func (g Gate) checkFrozen(all []version) ([]Fault, error) {
-	var faults []Fault
+	faults, err := g.checkPairs(all)
+	if err != nil {
+		return nil, err
+	}
 	for _, v := range all {
 		frozen, err := g.readSums(v)
 		if err != nil {
@@ -103,6 +106,38 @@ func (g Gate) checkFrozen(all []version) ([]Fault, error) {
 		}
 	}
 	return faults, nil
+}
+
+// checkPairs finds releases of which only the image or only the list is left. The first release froze nothing, and may have no
+// list. Without this, who removes one file of the newest release would have nothing of it checked any more.
+func (g Gate) checkPairs(all []version) (faults []Fault, err error) {
+	lists, err := filepath.Glob(filepath.Join(g.Dir, protoDir, releasedDir, "v*"+sumsSuffix))
+	if err != nil {
+		return nil, err
+	}
+	listed := map[version]bool{}
+	for _, path := range lists {
+		v, err := parseVersion(strings.TrimSuffix(filepath.Base(path), sumsSuffix))
+		if err != nil {
+			return nil, fmt.Errorf("schemagate: %s: %w", path, err)
+		}
+		if listed[v] = true; !slices.Contains(all, v) {
+			faults = append(faults, pairFault(v, v.image(), v.sums()))
+		}
+	}
+	for i, v := range all {
+		if i > 0 && !listed[v] {
+			faults = append(faults, pairFault(v, v.sums(), v.image()))
+		}
+	}
+	return faults, nil
+}
+
+func pairFault(v version, gone, there string) Fault {
+	return Fault{
+		File: gone, Rule: "FROZEN_GONE", What: "this file was released, and is gone: " + there + " is there", Since: v.String(),
+		Instead: "put it back (git log -- " + gone + " has it). Where a release was interrupted that nobody has, remove " + there + ", and release again",
+	}
 }
 
 // frozenFault tells what became of a frozen file. Who reads it has most likely meant well: a file that looked out of date,
