@@ -29,6 +29,6 @@ func (c *schemaRelease) run(ctx context.Context, in program.IO, _ *kong.Context)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(in.Stdout, "released; commit what it made, which never changes again: git add %s\n", strings.Join(files, " "))
+	_, err = fmt.Fprintf(in.Stdout, "released; commit what it made, which never changes again: .ci/generate && git add %s proto/asyncapi.yaml\n", strings.Join(files, " "))
 	return err
 }
