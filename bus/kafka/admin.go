@@ -198,7 +198,8 @@ func (a *admin) partitions(ctx context.Context, start bus.Start, topics ...strin
 	}
 	var since kadm.ListedOffsets
 	if t, ok := start.Time(); ok {
-		if since, err = a.adm.ListOffsetsAfterMilli(ctx, t.UnixMilli(), names...); err != nil {
+		// Below 0 are no times: a broker takes -1 for the end, and refuses what it has no meaning for.
+		if since, err = a.adm.ListOffsetsAfterMilli(ctx, max(0, t.UnixMilli()), names...); err != nil {
 			return nil, err
 		}
 	}

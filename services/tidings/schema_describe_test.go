@@ -58,7 +58,7 @@ func TestSchemaShowTellsWhatAMessageHoldsAndSinceWhen(t *testing.T) {
 		`did you mean users.events.v1.UserDeleted`: {"schema", "show", "users.events.v1.UserDeletd"},
 		`did you mean 0.1.0`:                       {"schema", "show", "users.events.v1.User", "--release=0.1"},
 		`there is no release "0.l.0"`:              {"schema", "diff", "0.l.0"},
-		`--for 0s: pass a time above 0`:            {"schema", "ls", "--for=0s"},
+		`--for 0s: pass a time above the 2s`:       {"schema", "ls", "--for=0s"},
 		`no backend for scheme "rabbit"`:           {"schema", "ls", "--bus=rabbit://h"},
 	} {
 		if code, out, faults := ran(args...); code != 2 || out != "" || !strings.Contains(faults, want) {

@@ -31,8 +31,8 @@ type schemaLs struct {
 
 // Validate is called by the parser.
 func (c *schemaLs) Validate() error {
-	if c.For <= 0 {
-		return fmt.Errorf("--for %v: pass a time above 0, such as 5s", c.For)
+	if c.For <= announce.ListenInterval {
+		return fmt.Errorf("--for %v: pass a time above the %v in which each says once that it is there, such as 5s", c.For, announce.ListenInterval)
 	}
 	return nil
 }

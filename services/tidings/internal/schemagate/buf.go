@@ -38,8 +38,8 @@ func (g Gate) buf(ctx context.Context, args ...string) (stdout []byte, found boo
 	stdout, err = cmd.Output()
 	var exit *exec.ExitError
 	switch {
-	case err == nil:
-		return stdout, false, nil
+	case err == nil: // with findings it would have failed; what is printed nonetheless is not passed over
+		return stdout, finding(stdout), nil
 	case ctx.Err() != nil:
 		return nil, false, ctx.Err()
 	// The code alone would not do: `go run` makes 1 of every code of the program that it runs.
@@ -48,7 +48,7 @@ func (g Gate) buf(ctx context.Context, args ...string) (stdout []byte, found boo
 	case errors.As(err, &exit) && finding(complaint.Bytes()): // buf build prints them there
 		return complaint.Bytes(), true, nil
 	}
-	return nil, false, fmt.Errorf("schemagate: %s %s: %w\n%s", program, strings.Join(args, " "), err, bytes.TrimSpace(complaint.Bytes()))
+	return nil, false, fmt.Errorf("schemagate: %s %s: %w\n%s", program, strings.Join(args, " "), err, bytes.TrimSpace(append(complaint.Bytes(), stdout...)))
 }
 
 // finding reports whether output has a line of JSON. `go run` adds a line of its own behind what a program prints.

@@ -211,9 +211,18 @@ func TestAReleaseIsRefused(t *testing.T) {
 	refused("900.1.0", "M "+eventsV1)
 	git("checkout", "-q", ".")
 
+	index := filepath.Join(g.Dir, ".git", "index")
+	kept, err := os.ReadFile(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit(t, index, func([]byte) []byte { return []byte("rubbish") })
+	refused("900.1.0", "git status: ")
+	edit(t, index, func([]byte) []byte { return kept })
+
 	removed(goldenOne)(t, g.Dir)
 	git("commit", "-q", "--no-verify", "-a", "-m", "x")
-	_, err := g.Release(t.Context(), "900.1.0")
+	_, err = g.Release(t.Context(), "900.1.0")
 	if faults, ok := errors.AsType[*FaultsError](err); !ok || !strings.Contains(faults.Error(), "FROZEN_GONE") {
 		t.Errorf("faults don't keep a release back: %v", err)
 	}

@@ -1,6 +1,7 @@
 package schemagate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -55,11 +56,14 @@ func (g Gate) Release(ctx context.Context, text string) (files []string, err err
 // checkCommitted refuses contracts with changes that are not committed. Outside a clone there is nothing to ask.
 func (g Gate) checkCommitted(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "git", "status", "--porcelain", "--", protoDir, "buf.yaml")
-	cmd.Dir = g.Dir
+	cmd.Dir, cmd.Env = g.Dir, append(os.Environ(), "LC_ALL=C") // its words are looked at
 	output, err := cmd.Output()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) || errors.Is(err, exec.ErrNotFound) {
+	if errors.Is(err, exec.ErrNotFound) || errors.As(err, &exit) && bytes.Contains(exit.Stderr, []byte("not a git repository")) {
 		return ctx.Err()
+	}
+	if exit != nil {
+		return fmt.Errorf("schemagate: git status: %w: %s", err, bytes.TrimSpace(exit.Stderr))
 	}
 	if err != nil {
 		return fmt.Errorf("schemagate: git status: %w", err)
