@@ -101,12 +101,15 @@ type Person struct {
 	// Where the person can be called: E.164 ("+41443643232"). Empty: the user gave none. Absent: the directory was not
 	// told.
 	Phone *string `protobuf:"bytes,9,opt,name=phone,proto3,oneof" json:"phone,omitempty"`
-	// What family and friends use of `name`; all of a name that has one part. Absent until an event is applied by 0.2.0 or
-	// later: rebuild the directory to have it of everybody.
+	// What family and friends use of `name`; all of a name that has one part. Told by users.events.v2; where v1 alone tells of
+	// a name, it is what stands before the last space. Absent until an event is applied by 0.2.0 or later: rebuild the
+	// directory to have it of everybody.
 	GivenName *string `protobuf:"bytes,10,opt,name=given_name,json=givenName,proto3,oneof" json:"given_name,omitempty"`
-	// What relatives share of `name`; empty where there is none. Absent as given_name is.
+	// What relatives share of `name`; empty where there is none. Told by users.events.v2; where v1 alone tells of a name, it
+	// is what stands behind the last space. Absent as given_name is.
 	FamilyName *string `protobuf:"bytes,11,opt,name=family_name,json=familyName,proto3,oneof" json:"family_name,omitempty"`
-	// Which part of `name` is written first. A number that this directory does not know is passed on as it came.
+	// Which part of `name` is written first; unspecified where v1 alone tells of a name. A number that this directory does
+	// not know is passed on as it came.
 	NameOrder     NameOrder `protobuf:"varint,12,opt,name=name_order,json=nameOrder,proto3,enum=directory.v1.NameOrder" json:"name_order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

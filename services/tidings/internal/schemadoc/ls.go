@@ -67,7 +67,7 @@ type Package struct {
 	Silent    []string `json:"silent_readers,omitempty"`
 	Any       []string `json:"any_readers,omitempty"`
 	// NeededBy are those of Reads and Silent who name a type of it, and not the same type of another version of the
-	// package: the version can't be stopped for them. Everybody else takes the other version where both are published.
+	// package that is published: the version can't be stopped for them. Everybody else takes the other version.
 	NeededBy []string `json:"needed_by,omitempty"`
 	// LastRead is when somebody last said that it reads a type of it, who says so no more; zero where nobody did, as
 	// far as the bus still has it.
@@ -87,8 +87,9 @@ func (c *Contracts) List(declared []Declared, heard *Bus) Listing {
 		}
 	}
 	if heard != nil {
+		told := published(heard.Spoken)
 		for i := range l.Packages {
-			l.Packages[i].hear(heard.Spoken)
+			l.Packages[i].hear(heard.Spoken, told)
 		}
 	}
 	return l
@@ -113,11 +114,11 @@ func (c *Contracts) typeOf(m protoreflect.MessageDescriptor, declared []Declared
 }
 
 // hear takes what was announced about a type of the package.
-func (p *Package) hear(spoken []Spoken) {
+func (p *Package) hear(spoken []Spoken, published map[string]bool) {
 	has := func(typ string) bool { return strings.HasPrefix(typ, p.Package+".") }
 	for _, s := range spoken {
 		named := slices.ContainsFunc(s.Types, has)
-		if s.Role == announce.Reads && p.neededBy(s.Types) {
+		if s.Role == announce.Reads && p.neededBy(s.Types, published) {
 			p.NeededBy = append(p.NeededBy, s.Group)
 		}
 		switch {
@@ -139,15 +140,27 @@ func (p *Package) hear(spoken []Spoken) {
 	}
 }
 
-// neededBy reports whether somebody who reads these types reads one of the package that it reads in no other version.
-func (p *Package) neededBy(types []string) bool {
+// published are the types that somebody publishes at present.
+func published(spoken []Spoken) map[string]bool {
+	types := make(map[string]bool)
+	for _, s := range spoken {
+		for _, typ := range s.Types {
+			types[typ] = types[typ] || s.Role == announce.Publishes && !s.Silent
+		}
+	}
+	return types
+}
+
+// neededBy reports whether somebody who reads these types reads one of the package that it reads in no other version that
+// is published.
+func (p *Package) neededBy(types []string, published map[string]bool) bool {
 	family := p.Package[:strings.LastIndexByte(p.Package, '.')+1]
 	return slices.ContainsFunc(types, func(typ string) bool {
 		message, ok := strings.CutPrefix(typ, p.Package)
 		return ok && strings.HasPrefix(message, ".") && !slices.ContainsFunc(types, func(other string) bool {
 			version, ok := strings.CutSuffix(other, message)
 			version, in := strings.CutPrefix(version, family)
-			return ok && in && other != typ && !strings.Contains(version, ".")
+			return ok && in && other != typ && published[other] && !strings.Contains(version, ".")
 		})
 	})
 }

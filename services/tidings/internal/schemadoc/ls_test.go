@@ -84,9 +84,10 @@ func TestAVersionIsNeededByWhomItTellsWhatNoOtherDoes(t *testing.T) {
 		said(announce.Reads, "half", false, created, createdV2, updated),
 		said(announce.Reads, "down", true, created),
 		said(announce.Reads, "other", false, created, "loyalty.events.v2.UserCreated", "users.events.v2.sub.UserCreated"),
-		said(announce.Publishes, "users", false, created),
+		said(announce.Publishes, "users", false, createdV2, created), said(announce.Publishes, "before", true, "users.events.v3.UserCreated"),
+		said(announce.Reads, "early", false, created, "users.events.v3.UserCreated"),
 	}})
-	if got := strings.Join(packageOf(t, l, "users.events.v1").NeededBy, " "); got != "half down other" {
+	if got := strings.Join(packageOf(t, l, "users.events.v1").NeededBy, " "); got != "half down other early" {
 		t.Errorf("needed by %q", got)
 	}
 }

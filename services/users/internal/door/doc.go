@@ -15,7 +15,7 @@
 //     name in one string what stands before and behind its last space.
 //   - A PATCH of name with the name that is there changes nothing, and the parts stay: a client that knows of the name
 //     alone sends it back with other changes, and says nothing of the parts. So do the parts that the name has by
-//     itself. To give up the order, send the parts without it.
+//     itself, unless white space stands at their ends. To give up the order, send the parts without it.
 //   - Each part is one line in which something can be seen, like a name. Where a name in parts is too long, or is none,
 //     the fault is the given name's, or the family name's if that was sent alone.
 //   - nameOrder is the name of a value, or its number; a number that there is no name of is refused.

@@ -1,4 +1,5 @@
 -- +goose Up
+-- +goose StatementBegin
 
 -- What else a user says of itself. Empty is what nobody has said; and a tombstone, which says nothing of who it was. The
 -- rows that were there have said nothing yet.
@@ -14,3 +15,4 @@ ALTER TABLE users ADD COLUMN name_order INTEGER CHECK (CASE WHEN name_order IS N
     THEN given_name IS NULL AND family_name IS NULL
     ELSE given_name IS NOT NULL AND family_name IS NOT NULL AND given_name || family_name <> '' AND delete_time IS NULL
 END);
+-- +goose StatementEnd
