@@ -64,8 +64,8 @@ func newRun(b bus.Bus, events string, what []Announcement, cfg Config) (*run, er
 	if r.cfg.Now == nil {
 		r.cfg.Now = time.Now
 	}
-	if events == "" || len(what) == 0 || r.every < time.Second {
-		return nil, fmt.Errorf("announce: there must be a topic (%q), something to say (%d), and an interval of a second or more (%v)",
+	if events == "" || len(what) == 0 || r.every < time.Second || r.every%time.Second != 0 {
+		return nil, fmt.Errorf("announce: there must be a topic (%q), something to say (%d), and an interval of whole seconds (%v)",
 			events, len(what), r.every)
 	}
 	_, err := r.said()

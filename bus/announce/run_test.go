@@ -130,6 +130,7 @@ func TestRunSaysWhatCannotBeAnnounced(t *testing.T) {
 		"no topic":           func() error { return Run(ctx, rec, "", trio(), Config{}) },
 		"nothing to say":     func() error { return Run(ctx, rec, "e", nil, Config{}) },
 		"an interval of 1ms": func() error { return Run(ctx, rec, "e", trio(), Config{Every: time.Millisecond}) },
+		"an interval of 1.5s": func() error { return Run(ctx, rec, "e", trio(), Config{Every: 1500 * time.Millisecond}) },
 		"no name":            func() error { return Run(ctx, rec, "e", []Announcement{{Role: Reads}}, Config{}) },
 		"no role":            func() error { return Run(ctx, rec, "e", []Announcement{{Name: "n"}}, Config{}) },
 		"a control character": func() error {

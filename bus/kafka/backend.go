@@ -63,6 +63,9 @@ func (b backend) open(_ context.Context, u *url.URL, log *slog.Logger) (bus.Bus,
 	throttle := newThrottle(log)
 	admin, err := newAdmin(set, throttle)
 	if err != nil {
+		if registry != nil {
+			registry.Close()
+		}
 		return nil, err
 	}
 	c := &connection{
