@@ -127,12 +127,12 @@ func TestRunSaysWhatCannotBeAnnounced(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // what is announced after all ends with it
 	defer cancel()
 	for name, call := range map[string]func() error{
-		"no topic":           func() error { return Run(ctx, rec, "", trio(), Config{}) },
-		"nothing to say":     func() error { return Run(ctx, rec, "e", nil, Config{}) },
-		"an interval of 1ms": func() error { return Run(ctx, rec, "e", trio(), Config{Every: time.Millisecond}) },
+		"no topic":            func() error { return Run(ctx, rec, "", trio(), Config{}) },
+		"nothing to say":      func() error { return Run(ctx, rec, "e", nil, Config{}) },
+		"an interval of 1ms":  func() error { return Run(ctx, rec, "e", trio(), Config{Every: time.Millisecond}) },
 		"an interval of 1.5s": func() error { return Run(ctx, rec, "e", trio(), Config{Every: 1500 * time.Millisecond}) },
-		"no name":            func() error { return Run(ctx, rec, "e", []Announcement{{Role: Reads}}, Config{}) },
-		"no role":            func() error { return Run(ctx, rec, "e", []Announcement{{Name: "n"}}, Config{}) },
+		"no name":             func() error { return Run(ctx, rec, "e", []Announcement{{Role: Reads}}, Config{}) },
+		"no role":             func() error { return Run(ctx, rec, "e", []Announcement{{Name: "n"}}, Config{}) },
 		"a control character": func() error {
 			return Run(ctx, rec, "e", []Announcement{{Role: Reads, Name: "n", Types: []string{"\x1b[2J"}}}, Config{})
 		},
