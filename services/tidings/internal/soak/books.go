@@ -7,7 +7,10 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tidings-dev/tidings/bus"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
+	eventsv2 "github.com/tidings-dev/tidings/gen/users/events/v2"
+	"github.com/tidings-dev/tidings/services/internal/userevents"
 )
 
 // source is who numbers the versions of users.
@@ -22,8 +25,7 @@ func typeOf[M proto.Message]() string {
 // books is what stands in the databases once all is quiet.
 type books struct {
 	users    map[string]user
-	held     int64 // events in the outbox, where they stay for days
-	doubled  int64 // … of which another one is of the same version of the same user
+	outbox   []event // where they stay for days, in order of position
 	unsent   int64
 	unable   int64 // events that can't be sent, ever
 	people   map[string]user
@@ -41,19 +43,21 @@ type user struct {
 	email, name string
 }
 
-// event is a row of the history.
+// event is a row of the history, or of the outbox.
 type event struct {
 	key     string
 	version uint64
 	source  string
 	id      string
+	as      string // its type: twins tell of one version in several
 	kind    Verb   // empty of a type that is none of the owner's
 	user           // as the event tells it
 	wrong   string // why the event can't be read
 }
 
-// message is a row of the mailer's.
-type message struct{ event, user, to, state string }
+// message is a row of the mailer's. The event is whichever twin has caused it; mail is what it is called in its
+// Message-ID, which is the same for either.
+type message struct{ event, mail, user, to, state string }
 
 // inboxBooks is what a reader's inbox holds.
 type inboxBooks struct {
@@ -133,8 +137,6 @@ func (b *books) readOwner(ctx context.Context, dbs map[string]*database) (err er
 		into *int64
 		text string
 	}{
-		{&b.held, `SELECT COUNT(*) FROM tidings_outbox`},
-		{&b.doubled, `SELECT COUNT(*) FROM (SELECT key, version FROM tidings_outbox GROUP BY key, version HAVING COUNT(*) > 1) AS twice`},
 		{&b.unsent, `SELECT COUNT(*) FROM tidings_outbox_unsent`},
 		{&b.unable, `SELECT COUNT(*) FROM tidings_outbox_failed`},
 	} {
@@ -142,7 +144,25 @@ func (b *books) readOwner(ctx context.Context, dbs map[string]*database) (err er
 			return err
 		}
 	}
-	return nil
+	return b.readOutbox(ctx, db)
+}
+
+// readOutbox reads every event that the owner has made. It is the only place where all twins are: readers keep one.
+func (b *books) readOutbox(ctx context.Context, db *sql.DB) error {
+	return each(ctx, db, `SELECT key, version, source, id, envelope FROM tidings_outbox ORDER BY position`, func(scan func(...any) error) error {
+		var e event
+		var envelope []byte
+		if err := scan(&e.key, &e.version, &e.source, &e.id, &envelope); err != nil {
+			return err
+		}
+		if told, err := bus.ParseEnvelope(envelope); err != nil {
+			e.wrong = err.Error()
+		} else {
+			e.read(told)
+		}
+		b.outbox = append(b.outbox, e)
+		return nil
+	})
 }
 
 // readPeople reads people as the owner and the directory both have them, so that the two can be compared as they are.
@@ -173,15 +193,15 @@ func (b *books) readDirectory(ctx context.Context, dbs map[string]*database) (er
 // tells of something else.
 func (b *books) readAudit(ctx context.Context, dbs map[string]*database) (err error) {
 	db := dbs[audit].DB
-	const text = `SELECT user_id, version, source, event_id, type, data FROM events ORDER BY user_id, version`
+	const text = `SELECT user_id, version, source, event_id, type, data_type, data FROM events ORDER BY user_id, version`
 	err = each(ctx, db, text, func(scan func(...any) error) error {
 		var e event
-		var kind string
-		var data []byte
-		if err := scan(&e.key, &e.version, &e.source, &e.id, &kind, &data); err != nil {
+		var told bus.Event
+		if err := scan(&e.key, &e.version, &e.source, &e.id, &told.Type, &told.DataType, &told.Data); err != nil {
 			return err
 		}
-		e.read(kind, data)
+		told.ID = e.id
+		e.read(told)
 		b.events = append(b.events, e)
 		return nil
 	})
@@ -192,32 +212,28 @@ func (b *books) readAudit(ctx context.Context, dbs map[string]*database) (err er
 	return err
 }
 
-// read takes out of an event's data what it tells of its user.
-func (e *event) read(kind string, data []byte) {
-	var told *eventsv1.User
-	var err error
-	switch kind {
-	case typeOf[*eventsv1.UserCreated]():
-		m := &eventsv1.UserCreated{}
-		err = proto.Unmarshal(data, m)
-		e.kind, told = Create, m.GetUser()
-	case typeOf[*eventsv1.UserUpdated]():
-		m := &eventsv1.UserUpdated{}
-		err = proto.Unmarshal(data, m)
-		e.kind, told = Update, m.GetUser()
-	case typeOf[*eventsv1.UserDeleted]():
-		m := &eventsv1.UserDeleted{}
-		err = proto.Unmarshal(data, m)
-		e.kind, told = Delete, &eventsv1.User{Id: m.GetId(), Version: m.GetVersion()}
-	default:
-		return
-	}
+// read takes out of an event what it tells of its user, in either version of the events.
+func (e *event) read(from bus.Event) {
+	e.as = from.Type
+	m, err := userevents.Read(from)
 	if err != nil {
 		e.wrong = err.Error()
-	} else if told.GetId() != e.key || told.GetVersion() != e.version {
+		return
+	}
+	var told *eventsv2.User
+	switch m := m.(type) {
+	case *eventsv2.UserCreated:
+		e.kind, told = Create, m.GetUser()
+	case *eventsv2.UserUpdated:
+		e.kind, told = Update, m.GetUser()
+	case *eventsv2.UserDeleted:
+		e.kind, told = Delete, &eventsv2.User{Id: m.GetId(), Version: m.GetVersion()}
+	}
+	if told.GetId() != e.key || told.GetVersion() != e.version {
 		e.wrong = fmt.Sprintf("its message is of version %d of %q", told.GetVersion(), told.GetId())
 	}
-	e.user = user{version: told.GetVersion(), deleted: e.kind == Delete, email: told.GetEmail(), name: told.GetName()}
+	name := userevents.Join(told.GetName().GetGiven(), told.GetName().GetFamily(), told.GetName().GetOrder())
+	e.user = user{version: told.GetVersion(), deleted: e.kind == Delete, email: told.GetEmail(), name: name}
 }
 
 // readMailer reads what was queued. Rows are never removed, so a mail that was queued is here, whatever has become of it.
@@ -225,12 +241,20 @@ func (b *books) readMailer(ctx context.Context, dbs map[string]*database) error 
 	const text = `SELECT event_id, user_id, recipient, state FROM messages ORDER BY seq`
 	return each(ctx, dbs[mailer].DB, text, func(scan func(...any) error) error {
 		var m message
-		if err := scan(&m.event, &m.user, &m.to, &m.state); err != nil {
-			return err
+		err := scan(&m.event, &m.user, &m.to, &m.state)
+		if err == nil {
+			m.mail, err = mailOf(m.user)
 		}
 		b.messages = append(b.messages, m)
-		return nil
+		return err
 	})
+}
+
+// mailOf is what the mail to a new user is called in its Message-ID: by the id of the v1 event of the creation, whether
+// that was ever told or not. So it is one mail, whichever twin a mailer has heard of.
+func mailOf(id string) (string, error) {
+	e, err := bus.NewEvent(source, id, 1, &eventsv1.UserCreated{})
+	return e.ID, err
 }
 
 // readInbox reads a reader's own books. Marks of other sources belong to events that are not the owner's, and are left out.

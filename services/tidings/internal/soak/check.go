@@ -16,6 +16,7 @@ type trial struct {
 	mails     []Mail
 	excuses   []excuse        // for mails that were sent twice
 	strangers map[string]bool // events of another source that were published
+	apis      []string        // in which the owner was to tell of each change: "v2", "v1"
 }
 
 // excuse is a stretch of time in which a mail could be sent without its being written down.
@@ -196,23 +197,66 @@ func (c *checker) ownerAgainstHistory() {
 	c.outbox()
 }
 
-// outbox checks that the owner has made one event of each version: of a change without one nobody would ever hear.
+// outbox checks that the owner has made one event of each version in each API, no more, and that they all tell what the
+// history has: of a change without one nobody would ever hear, or nobody who reads no other.
 func (c *checker) outbox() {
-	var versions int64
+	var versions int
 	for _, u := range c.books.users {
-		versions += int64(u.version)
+		versions += int(u.version)
 	}
-	if n := c.books.held; n != versions {
-		c.add(noneMissing, "the owner has given out %d versions, and made %d events", versions, n)
+	made := perAPI(c.books.outbox)
+	for _, api := range c.apis {
+		if n := made[api]; n != versions {
+			c.add(noneMissing, "the owner has given out %d versions, and made %d events of %s", versions, n, api)
+		}
+		delete(made, api)
 	}
-	if n := c.books.doubled; n > 0 {
-		c.add(onceMade, "of %d versions the owner has made more than one event", n)
+	for api, n := range made {
+		c.add(nonePhantom, "the owner has made %d events of %s, and was to tell in %v", n, api, c.apis)
 	}
+	c.twins()
 	if n := c.books.unsent; n > 0 {
 		c.add(quiet, "%d events are still in the outbox", n)
 	}
 	if n := c.books.unable; n > 0 {
 		c.add(noneMissing, "%d events can't be sent, says the outbox", n)
+	}
+}
+
+// perAPI counts events by the API that they are of: "v1", or the whole type where it is no event of users.
+func perAPI(events []event) map[string]int {
+	made := map[string]int{}
+	for _, e := range events {
+		api, found := strings.CutPrefix(e.as, "users.events.")
+		if found {
+			api, _, _ = strings.Cut(api, ".")
+		}
+		made[api]++
+	}
+	return made
+}
+
+// twins checks that a version was told once in each type, and by all of its events as the history has it. History and
+// mailer keep one of them: what the others say is nowhere but here.
+func (c *checker) twins() {
+	type telling struct {
+		versionOf
+		as string
+	}
+	seen := map[telling]bool{}
+	for _, e := range c.books.outbox {
+		place := telling{versionOf{e.key, e.version}, e.as}
+		if seen[place] {
+			c.add(onceMade, "of version %d of user %s the owner has made more than one event, as %s", e.version, e.key, e.as)
+		}
+		seen[place] = true
+		if e.wrong != "" {
+			c.add(equal, "the owner has made event %s, version %d of user %s, and %s", e.id, e.version, e.key, e.wrong)
+			continue
+		}
+		if h, there := c.at(e.key, e.version); there && (h.kind != e.kind || h.user != e.user) {
+			c.add(equal, "version %d of user %s is told as %+v by the %s, and audit has %+v by the %s", e.version, e.key, e.user, e.as, h.user, h.as)
+		}
 	}
 }
 

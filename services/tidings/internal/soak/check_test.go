@@ -36,20 +36,57 @@ func (b *victim) redeliver(service string, i int) {
 	})
 }
 
-// Each case breaks one thing, and the checker says which promise that breaks, in words that name it.
+// damage is one thing that is broken, which promise that breaks, and words of the checker that name it.
+type damage struct {
+	name    string
+	lay     func(b *victim) // hands on the databases
+	told    func(b *victim) // … or on what is known beside them
+	promise string
+	says    string
+}
+
+// Each case breaks one thing, and the checker says which promise that breaks, in words that name it: whether a change is
+// told by one event or by twins.
 func TestTheCheckerFindsWhatIsBroken(t *testing.T) {
-	p := newPlatform(t)
+	for _, apis := range []string{"", "v2,v1"} {
+		t.Run("events "+apis, func(t *testing.T) { finds(t, apis, anyDamage()) })
+	}
+}
+
+// finds has users written, and the checker find each damage.
+func finds(t *testing.T, apis string, all []damage) {
+	t.Helper()
+	p := newPlatform(t, apis)
 	whole := p.written(t)
 	if found := check(whole); found.len() > 0 {
 		t.Fatalf("nothing is broken yet:\n%v", found)
 	}
-	for _, test := range []struct {
-		name    string
-		lay     func(b *victim) // hands on the databases
-		told    func(b *victim) // … or on what is known beside them
-		promise string
-		says    string
-	}{
+	for _, test := range all {
+		t.Run(test.name, func(t *testing.T) {
+			b := &victim{platform: p, t: t, dir: copyOf(t, p.dir)}
+			b.dbs = open(t, b.dir)
+			if test.lay != nil {
+				b.trial = &trial{books: whole.books, writes: whole.writes}
+				test.lay(b)
+			}
+			l := newLedger()
+			l.writes, l.reads = slices.Clone(whole.writes), slices.Clone(whole.reads)
+			b.trial = p.trial(t, b.dbs, l)
+			b.mails = slices.Clone(whole.mails) // without those of other cases
+			if test.told != nil {
+				test.told(b)
+			}
+			found := check(b.trial)
+			if !slices.ContainsFunc(found.by[test.promise], func(s string) bool { return strings.Contains(s, test.says) }) {
+				t.Errorf("want that %q is broken, and to hear %q; found\n%v", test.promise, test.says, found)
+			}
+		})
+	}
+}
+
+// anyDamage is what can be done to any run.
+func anyDamage() []damage {
+	return []damage{
 		{name: "a row of directory is deleted", promise: noneMissing, says: "directory lacks user",
 			lay: func(b *victim) { b.exec(directory, `DELETE FROM people WHERE id = $1`, b.user(0)) }},
 		{name: "directory keeps an older version", promise: equal, says: "and directory has",
@@ -179,33 +216,13 @@ func TestTheCheckerFindsWhatIsBroken(t *testing.T) {
 			told: func(b *victim) { b.trial.mails = slices.Clone(b.mails)[1:] }},
 		{name: "a mail of nothing", promise: allMailed, says: "never queued",
 			told: func(b *victim) { b.mails = append(slices.Clone(b.mails), Mail{ID: "x@y"}) }},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			b := &victim{platform: p, t: t, dir: copyOf(t, p.dir)}
-			b.dbs = open(t, b.dir)
-			if test.lay != nil {
-				b.trial = &trial{books: whole.books, writes: whole.writes}
-				test.lay(b)
-			}
-			l := newLedger()
-			l.writes, l.reads = slices.Clone(whole.writes), slices.Clone(whole.reads)
-			b.trial = p.trial(t, b.dbs, l)
-			b.mails = slices.Clone(whole.mails) // without those of other cases
-			if test.told != nil {
-				test.told(b)
-			}
-			found := check(b.trial)
-			if !slices.ContainsFunc(found.by[test.promise], func(s string) bool { return strings.Contains(s, test.says) }) {
-				t.Errorf("want that %q is broken, and to hear %q; found\n%v", test.promise, test.says, found)
-			}
-		})
 	}
 }
 
 // What nobody can know is held against nobody: a write that may have been made, or not; a mail that was sent again
 // around a fault; garbage and strangers.
 func TestTheCheckerAllowsWhatMayBe(t *testing.T) {
-	p := newPlatform(t)
+	p := newPlatform(t, "")
 	whole := p.written(t)
 	for i := range whole.writes {
 		if w := &whole.writes[i]; w.Verb != Create && w.Outcome == Acknowledged {

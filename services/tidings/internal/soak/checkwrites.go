@@ -180,7 +180,7 @@ func (c *checker) mailsSent() {
 		taken[id] = append(taken[id], m)
 	}
 	for _, q := range c.books.messages {
-		all := taken[q.event]
+		all := taken[q.mail]
 		switch {
 		case q.state != "sent":
 			c.add(allMailed, "the mail of event %s is %q", q.event, q.state)
@@ -190,10 +190,10 @@ func (c *checker) mailsSent() {
 		for i := 1; i < len(all); i++ {
 			c.mailAgain(q.event, all[i-1], all[i])
 		}
-		delete(taken, q.event)
+		delete(taken, q.mail)
 	}
 	for id := range taken {
-		c.add(allMailed, "a mail of event %s was sent, which was never queued", id)
+		c.add(allMailed, "a mail %s was sent, which was never queued", id)
 	}
 }
 

@@ -18,5 +18,8 @@
 //
 //	go test ./services/tidings/internal/soak -run Soak -v -timeout 20m -soak 10m -soak.db postgres -seed 7
 //
+// With Config.Events "v2,v1" each change is told by twins, an event of each version: readers keep one of them, and the
+// checker compares what the other says too.
+//
 // It is for tests, and no part of any program; it is tested itself by breaking databases on purpose.
 package soak

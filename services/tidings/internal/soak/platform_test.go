@@ -20,14 +20,15 @@ import (
 
 // platform is the four services in this process, on a bus in memory and small SQLite databases, to break them by hand.
 type platform struct {
-	dir  string
-	rec  *bustest.Recorder
-	mail *mailServer
+	dir    string
+	events string // Config.Events
+	rec    *bustest.Recorder
+	mail   *mailServer
 }
 
-func newPlatform(t *testing.T) *platform {
+func newPlatform(t *testing.T, events string) *platform {
 	t.Helper()
-	p := &platform{dir: t.TempDir(), rec: bustest.NewRecorder()}
+	p := &platform{dir: t.TempDir(), events: events, rec: bustest.NewRecorder()}
 	t.Cleanup(func() {
 		if err := p.rec.Close(context.Background()); err != nil {
 			t.Error(err)
@@ -48,7 +49,7 @@ func (p *platform) start(t *testing.T, dir, kind string) *servicetest.Running {
 	return servicetest.Start(t, servicetest.Over(p.rec), func(env lifecycle.Env) *lifecycle.Runner {
 		switch kind {
 		case users:
-			return usersservice.New(usersservice.Config{Common: common, Door: "127.0.0.1:0"}, env)
+			return usersservice.New(usersservice.Config{Common: common, Door: "127.0.0.1:0", Events: usersservice.Events(p.events)}, env)
 		case directory:
 			return directoryservice.New(directoryservice.Config{Common: common}, env)
 		case audit:
@@ -161,7 +162,7 @@ func (p *platform) trial(t *testing.T, dbs map[string]*database, l *ledger) *tri
 		t.Fatal(err)
 	}
 	mails, _ := p.mail.taken()
-	return &trial{books: b, writes: l.writes, reads: l.reads, mails: mails}
+	return &trial{books: b, writes: l.writes, reads: l.reads, mails: mails, apis: apisOf(p.events)}
 }
 
 // agrees waits until the checker finds nothing.

@@ -97,6 +97,10 @@ func bookRows(b *books) [][]string {
 		{users, number(len(b.users)), "", "", ""},
 		{"… deleted", number(deleted), "", "", ""},
 	}
+	made := perAPI(b.outbox)
+	for _, api := range slices.Sorted(maps.Keys(made)) {
+		rows = append(rows, []string{"… events of " + api, number(made[api]), "", "", ""})
+	}
 	held := map[string]int{directory: len(b.people), audit: len(b.events), mailer: len(b.messages)}
 	for _, service := range readers {
 		in := b.readers[service]
@@ -137,7 +141,7 @@ func waitRows(t *trial) [][]string {
 	}
 	var took []float64
 	for _, m := range t.books.messages {
-		if from, at := asked[m.user], mailed[m.event]; !from.IsZero() && !at.IsZero() {
+		if from, at := asked[m.user], mailed[m.mail]; !from.IsZero() && !at.IsZero() {
 			took = append(took, at.Sub(from).Seconds())
 		}
 	}

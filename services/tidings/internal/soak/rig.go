@@ -164,6 +164,9 @@ func (r *rig) makeServices(context.Context) error {
 				return err
 			}
 			args = append(args, "--door="+s.door)
+			if r.cfg.Events != "" {
+				args = append(args, "--events="+r.cfg.Events)
+			}
 		case mailer:
 			k, err := r.link(name+"~smtp", r.mail.addrs[name], "")
 			if err != nil {

@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,9 @@ type Config struct {
 	// Postgres is the URL of a server on which the run makes schemas of its own, and drops them; each service has two
 	// replicas then. Empty is SQLite, and one.
 	Postgres string
+	// Events is in which versions users tells of a change, as its --events: "v1", "v2,v1" or "v2". Of "v2,v1" each change
+	// has twins. Empty is the default of users, which is v1.
+	Events string
 	// Writers is how many there are; 0 is 8. There is one reader to two of them.
 	Writers int
 	// Out hears of the plan, of each step, and of the result.
@@ -72,6 +76,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if cfg.Writers == 0 {
 		cfg.Writers = 8
 	}
+	if err := cfg.checkEvents(); err != nil {
+		return err
+	}
 	began := time.Now()
 	r, err := newRig(ctx, cfg)
 	defer func() { err = errors.Join(err, r.close()) }()
@@ -81,6 +88,20 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	s := &run{rig: r, out: cfg.Out, times: times{start: time.Since(began)}}
 	return s.run(ctx)
 }
+
+// checkEvents refuses at once what users would refuse each time that it is started.
+func (c Config) checkEvents() error {
+	if c.Events == "" {
+		return nil
+	}
+	if err := usersservice.Events(c.Events).Check(); err != nil {
+		return fmt.Errorf("soak: %w", err)
+	}
+	return nil
+}
+
+// apisOf are the versions that Config.Events means.
+func apisOf(events string) []string { return strings.Split(cmp.Or(events, "v1"), ",") }
 
 // ErrViolated is wrapped by the error of a run that has found a promise broken.
 var ErrViolated = errors.New("soak: a promise was broken")
@@ -164,7 +185,8 @@ func (s *run) examine(ctx context.Context) (*findings, error) {
 	}
 	counts, strangers := s.spoiler.told()
 	mails, _ := s.mail.taken()
-	t := &trial{books: b, writes: s.ledger.writes, reads: s.ledger.reads, mails: mails, excuses: s.nemesis.excuses(), strangers: strangers}
+	t := &trial{books: b, writes: s.ledger.writes, reads: s.ledger.reads, mails: mails, excuses: s.nemesis.excuses(), strangers: strangers,
+		apis: apisOf(s.cfg.Events)}
 	found := check(t)
 	if unquiet != nil {
 		found.add(quiet, "%v", unquiet)

@@ -18,6 +18,7 @@ var (
 	seed    = flag.Uint64("seed", 1, "the seed of a soak's plan; 0 is another one each time")
 	onto    = flag.String("soak.db", "sqlite", "the databases of -soak: sqlite, or postgres, which TIDINGS_TEST_POSTGRES names, with two replicas of each service")
 	broker  = flag.String("soak.kafka", "cluster", "the brokers of -soak: cluster, which is three real ones, or embedded")
+	told    = flag.String("soak.events", "v1", "the versions in which users tells of a change in -soak: v1, v2,v1 (twins of each change) or v2")
 	writers = flag.Int("soak.writers", 0, "how many writers a soak has; 0 is 8")
 )
 
@@ -31,18 +32,18 @@ const (
 const root = "../../../.."
 
 // A soak of a platform finds no promise broken. With -soak it is one of that length; without, short ones: on the embedded
-// broker and SQLite, and, where the environment names a real Kafka, on a real cluster of three brokers of its own, with
+// broker and SQLite, with twins of each change, and, where the environment names a real Kafka, on a real cluster of three brokers of its own, with
 // two replicas of each service where it names a Postgres too.
 func TestSoak(t *testing.T) {
 	if *length > 0 {
-		cfg := Config{Length: *length, Postgres: longDatabase(t)}
+		cfg := Config{Length: *length, Postgres: longDatabase(t), Events: *told}
 		if *broker != "embedded" {
 			cfg.Jars = jars(t)
 		}
 		soak(t, cfg)
 		return
 	}
-	t.Run("embedded broker, SQLite", func(t *testing.T) { soak(t, Config{Length: shortLength, Writers: 4}) })
+	t.Run("embedded broker, SQLite", func(t *testing.T) { soak(t, Config{Length: shortLength, Writers: 4, Events: "v2,v1"}) })
 	t.Run("cluster of three", func(t *testing.T) {
 		if os.Getenv("TIDINGS_TEST_KAFKA") == "" {
 			if os.Getenv("CI") == "true" {

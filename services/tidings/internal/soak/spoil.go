@@ -13,6 +13,7 @@ import (
 
 	"github.com/tidings-dev/tidings/bus"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
+	eventsv2 "github.com/tidings-dev/tidings/gen/users/events/v2"
 )
 
 // What garbage is about, so that the checker knows it: keys that no user has, and a source that owns no users.
@@ -63,7 +64,7 @@ const (
 )
 
 // repeat reads some records of one partition, from anywhere in it, and publishes them to the same again, bytes and all:
-// in their order, or in any.
+// in their order, or in any. Of twins that may be both, or the one that everybody has passed over.
 func (s *spoiler) repeat(ctx context.Context) error {
 	records, err := s.old(ctx)
 	if err != nil || len(records) == 0 {
@@ -190,6 +191,8 @@ func (s *spoiler) garbage(old []*kgo.Record) map[string]*kgo.Record {
 		"unknown type": s.record(bus.Event{Source: "/users", Type: "users.events.v1.UserImagined", Key: s.nobody(), Version: 1, Data: noise}),
 		"wrong data":   s.record(bus.Event{Source: "/users", Type: typeOf[*eventsv1.UserUpdated](), Key: s.nobody(), Version: 1, Data: append([]byte{0xff}, noise...)}),
 	}
+	twin := bus.Event{Source: "/users", Type: typeOf[*eventsv2.UserUpdated](), Key: s.nobody(), Version: 1, Data: append([]byte{0xff}, noise...)}
+	all["wrong data of v2"] = s.record(twin)
 	if user != "" {
 		e := bus.Event{Source: elsewhere, Type: "elsewhere.v1.Seen", Key: user, Version: 0, Data: noise}
 		all["another source"] = s.record(e)

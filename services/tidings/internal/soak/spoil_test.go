@@ -15,6 +15,7 @@ import (
 	"github.com/tidings-dev/tidings/bus"
 	"github.com/tidings-dev/tidings/bus/embedded"
 	eventsv1 "github.com/tidings-dev/tidings/gen/users/events/v1"
+	eventsv2 "github.com/tidings-dev/tidings/gen/users/events/v2"
 	"github.com/tidings-dev/tidings/services/internal/backends"
 	"github.com/tidings-dev/tidings/services/internal/servicetest"
 )
@@ -119,11 +120,11 @@ func TestTheSpoilerRepeatsAndSpoils(t *testing.T) {
 		}
 	}
 	kinds := map[string]bool{}
-	for _, e := range o.until(t, 5, 3)[2:] {
+	for _, e := range o.until(t, 6, 3)[2:] {
 		kinds[e.Source+" "+e.Type] = true
 	}
 	want := map[string]bool{
-		source + " users.events.v1.UserImagined": true, source + " " + typeOf[*eventsv1.UserUpdated](): true, elsewhere + " elsewhere.v1.Seen": true,
+		source + " users.events.v1.UserImagined": true, source + " " + typeOf[*eventsv1.UserUpdated](): true, source + " " + typeOf[*eventsv2.UserUpdated](): true, elsewhere + " elsewhere.v1.Seen": true,
 	}
 	if fmt.Sprint(kinds) != fmt.Sprint(want) {
 		t.Errorf("garbage is %v", kinds)
