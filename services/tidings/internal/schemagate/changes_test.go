@@ -115,6 +115,8 @@ var changes = []struct {
 		[]string{eventsV2 + ":", "user.name.order=NAME_ORDER_BOTH", "schema record users.events.v2.UserCreated"}},
 	{"a new event type without one", appended(eventsV1, "\n// UserSeen says that a user was there.\nmessage UserSeen {\n  // Who.\n  string id = 1;\n}\n"), []string{"CORPUS_LACKS"},
 		[]string{eventsV1 + ":", "no golden event is a users.events.v1.UserSeen", "go run ./services/tidings schema record users.events.v1.UserSeen"}},
+	{"an event within another", appended(eventsV1, "\n// UserMoved says where a user went.\nmessage UserMoved {\n  // What it was.\n  UserDeleted deleted = 1;\n}\n"), []string{"CORPUS_LACKS", "EVENT_EMBEDDED"},
+		[]string{eventsV1 + ":", "EVENT_EMBEDDED: users.events.v1.UserDeleted is an event type", "users.events.v1.UserMoved.deleted", "(released in 0.1.0)", "a message of its own"}},
 	{"a field without a comment", replaced(eventsV1, "  string name = 3;\n", "  string name = 3;\n  string called_by = 1010;\n"), []string{"COMMENT_FIELD", "CORPUS_LACKS"},
 		[]string{"called_by", "say in a comment"}},
 	{"what can't be compiled", appended(eventsV1, "message {"), []string{"COMPILE"}, []string{eventsV1 + ":", "mend what the compiler says"}},

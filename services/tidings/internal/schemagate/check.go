@@ -48,6 +48,11 @@ func (g Gate) check(ctx context.Context) (r Report, image []byte, err error) {
 	if err != nil {
 		return r, nil, err
 	}
+	embedded, err := g.checkEmbedded(now, versions)
+	if err != nil {
+		return r, nil, err
+	}
+	frozen = append(frozen, embedded...)
 	goldens, err := ReadCorpus(g.Dir)
 	if err != nil {
 		frozen = append(frozen, Fault{File: protoDir + "/" + corpusDir, Rule: "CORPUS_BROKEN", What: err.Error(), Instead: adviceGolden})

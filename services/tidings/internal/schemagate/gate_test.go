@@ -149,6 +149,24 @@ enum Mood {
 	}
 }
 
+// What was recorded is an event type, released or not; a map holds it as any field does.
+func TestARecordedEventTypeIsHeldByNoOther(t *testing.T) {
+	g := Gate{Dir: copyOf(t, repo), Buf: needsBuf(t)}
+	appended(eventsV1, "\n// UserSeen says that a user was there.\nmessage UserSeen {\n  // Who.\n  string id = 1;\n}\n")(t, g.Dir)
+	if _, err := g.Record(t.Context(), Recording{Type: "users.events.v1.UserSeen"}); err != nil {
+		t.Fatal(err)
+	}
+	if r := check(t, g); len(r.Faults) > 0 {
+		t.Fatalf("the gate is closed: %v", &FaultsError{r.Faults})
+	}
+	appended(eventsV1, "\n// UserMoved says where a user was.\nmessage UserMoved {\n  // By place.\n  map<string, UserSeen> seen = 1;\n}\n")(t, g.Dir)
+	faults := check(t, g).Faults
+	i := slices.IndexFunc(faults, func(f Fault) bool { return f.Rule == "EVENT_EMBEDDED" })
+	if i < 0 || faults[i].Since != "" || faults[i].Line < 50 || !says(faults[i].String(), []string{"UserMoved.seen", "users.events.v1.UserSeen is"}) {
+		t.Errorf("got %v", &FaultsError{faults})
+	}
+}
+
 func TestWhatIsRecordedIsNeverWrittenAgain(t *testing.T) {
 	g := Gate{Dir: copyOf(t, repo), Buf: needsBuf(t)}
 	before, err := g.frozen()

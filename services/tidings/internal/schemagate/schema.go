@@ -49,8 +49,18 @@ var eventPackage = regexp.MustCompile(`(^|\.)events\.v[0-9]+([a-z]+[0-9]+)?$`)
 // eventTypes are the messages that travel as events, by name: those at the top of a package …events.vN that no other
 // message of the package has a field of. The rule stands in proto/README.md.
 func (s *schema) eventTypes() []protoreflect.MessageDescriptor {
-	var all []protoreflect.MessageDescriptor
-	parts := map[protoreflect.FullName]bool{}
+	all, parts := s.eventMessages()
+	all = slices.DeleteFunc(all, func(m protoreflect.MessageDescriptor) bool { return parts[m.FullName()] != nil })
+	slices.SortFunc(all, func(a, b protoreflect.MessageDescriptor) int {
+		return strings.Compare(string(a.FullName()), string(b.FullName()))
+	})
+	return all
+}
+
+// eventMessages are the messages at the top of packages of events, and by the names of those that are parts of others, a
+// field that holds them: of several the first by name.
+func (s *schema) eventMessages() (all []protoreflect.MessageDescriptor, parts map[protoreflect.FullName]protoreflect.FieldDescriptor) {
+	parts = map[protoreflect.FullName]protoreflect.FieldDescriptor{}
 	s.files.RangeFiles(func(f protoreflect.FileDescriptor) bool {
 		if eventPackage.MatchString(string(f.Package())) {
 			for m := range messagesOf(f) {
@@ -60,11 +70,7 @@ func (s *schema) eventTypes() []protoreflect.MessageDescriptor {
 		}
 		return true
 	})
-	all = slices.DeleteFunc(all, func(m protoreflect.MessageDescriptor) bool { return parts[m.FullName()] })
-	slices.SortFunc(all, func(a, b protoreflect.MessageDescriptor) int {
-		return strings.Compare(string(a.FullName()), string(b.FullName()))
-	})
-	return all
+	return all, parts
 }
 
 // messagesOf yields the messages at the top of a file.
@@ -79,14 +85,24 @@ func messagesOf(f protoreflect.FileDescriptor) func(yield func(protoreflect.Mess
 }
 
 // markParts marks the types of m's fields, and of those of the messages within it, but the one at the top itself.
-func markParts(m protoreflect.MessageDescriptor, top protoreflect.FullName, parts map[protoreflect.FullName]bool) {
+func markParts(m protoreflect.MessageDescriptor, top protoreflect.FullName, parts map[protoreflect.FullName]protoreflect.FieldDescriptor) {
 	for i := range m.Fields().Len() {
-		if of := m.Fields().Get(i).Message(); of != nil && of.FullName() != top {
-			parts[of.FullName()] = true
+		f := m.Fields().Get(i)
+		of := f.Message()
+		if f.IsMap() { // whose entry is a message that stands in no file
+			of = f.MapValue().Message()
+		}
+		if of == nil || of.FullName() == top {
+			continue
+		}
+		if before := parts[of.FullName()]; before == nil || f.FullName() < before.FullName() {
+			parts[of.FullName()] = f
 		}
 	}
 	for i := range m.Messages().Len() {
-		markParts(m.Messages().Get(i), top, parts)
+		if within := m.Messages().Get(i); !within.IsMapEntry() {
+			markParts(within, top, parts)
+		}
 	}
 }
 
