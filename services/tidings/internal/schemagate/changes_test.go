@@ -50,6 +50,15 @@ func removed(name string) func(t *testing.T, dir string) {
 	}
 }
 
+func created(name string) func(t *testing.T, dir string) {
+	return func(t *testing.T, dir string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("{}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func appended(file, text string) func(t *testing.T, dir string) {
 	return func(t *testing.T, dir string) {
 		t.Helper()
@@ -106,6 +115,8 @@ var changes = []struct {
 		edit(t, filepath.Join(dir, goldenOne), func(b []byte) []byte { return bytes.Replace(b, []byte("Ada "), []byte("Ida "), 1) })
 	}, []string{"CORPUS_BROKEN", "FROZEN_CHANGED"}, []string{goldenOne, "is not what was released", "(released in ", "put it back"}},
 	{"a changed meaning", replaced(goldenV1+"/event.json", "Ada Augusta Lovelace", "Somebody Else"), []string{"CORPUS_BROKEN", "FROZEN_CHANGED"}, []string{"is not what was released"}},
+	{"an editor's copy in the corpus", created(goldenV1 + "/event.json~"), []string{"CORPUS_STRAY"}, []string{goldenV1 + "/event.json~", "remove it"}},
+	{"a file beside the cases", created("proto/corpus/users.events.v1.UserCreated/event.json"), []string{"CORPUS_STRAY"}, []string{"UserCreated/event.json: CORPUS_STRAY"}},
 	{"a removed release", removed("proto/released/v0.1.0.binpb"), []string{"FROZEN_GONE"}, []string{"proto/released/v0.1.0.binpb", "is gone"}},
 	{"a removed image of the newest release", removed("proto/released/v" + releasedAs + ".binpb"), []string{"FROZEN_GONE"}, []string{"proto/released/v" + releasedAs + ".binpb", "is gone"}},
 	{"a removed list of the newest release", removed("proto/released/v" + releasedAs + ".sums"), []string{"FROZEN_GONE"}, []string{"proto/released/v" + releasedAs + ".sums", "is gone"}},

@@ -52,7 +52,11 @@ func (g Gate) check(ctx context.Context) (r Report, image []byte, err error) {
 	if err != nil {
 		return r, nil, err
 	}
-	frozen = append(frozen, embedded...)
+	stray, err := g.checkStray()
+	if err != nil {
+		return r, nil, err
+	}
+	frozen = slices.Concat(frozen, embedded, stray)
 	goldens, err := ReadCorpus(g.Dir)
 	if err != nil {
 		frozen = append(frozen, Fault{File: protoDir + "/" + corpusDir, Rule: "CORPUS_BROKEN", What: err.Error(), Instead: adviceGolden})

@@ -149,6 +149,31 @@ enum Mood {
 	}
 }
 
+// A file that no other checkout has would be missing there for ever.
+func TestAReleaseFreezesNothingButWhatIsRecordedAndReleased(t *testing.T) {
+	g := Gate{Dir: copyOf(t, repo)}
+	before, err := g.frozen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(g.Dir, "proto/corpus/users.events.v1.UserCreated/.new-1"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		goldenV1 + "/event.json~", goldenV1 + "/.event.json.swp", "proto/corpus/notes", "proto/released/v0.1.0.binpb.orig",
+		"proto/corpus/users.events.v1.UserCreated/.new-1/event.json",
+	} {
+		created(name)(t, g.Dir)
+	}
+	after, err := g.frozen()
+	if err != nil || len(before) < 4*15 || !bytes.Equal(after.text(), before.text()) {
+		t.Errorf("froze %d files before, and %d with others beside them, %v", len(before), len(after), err)
+	}
+	if faults, err := g.checkStray(); err != nil || len(faults) != 2 {
+		t.Errorf("strays %v, %v", faults, err)
+	}
+}
+
 // What was recorded is an event type, released or not; a map holds it as any field does.
 func TestARecordedEventTypeIsHeldByNoOther(t *testing.T) {
 	g := Gate{Dir: copyOf(t, repo), Buf: needsBuf(t)}

@@ -27,6 +27,12 @@ const (
 	fileHeaders    = "binary.headers"
 )
 
+// goldenFiles lists them.
+func goldenFiles() []string { return []string{fileJSON, filePayload, fileStructured, fileHeaders} }
+
+// isGoldenFile reports whether a file of that name is one of them.
+func isGoldenFile(name string) bool { return slices.Contains(goldenFiles(), name) }
+
 // Golden is a recorded event: its bytes on the wire, in both of CloudEvents' modes, and what they mean.
 type Golden struct {
 	Type string // full name of its message: users.events.v1.UserCreated

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,28 +20,76 @@ import (
 // `cd proto && sha256sum --check released/v0.2.0.sums` says the same.
 type sums map[string]string
 
-// frozen sums what a release freezes: every golden file, and every release before it.
+// frozen sums what a release freezes: every golden file, and every release before it. What else lies there, as an editor's
+// copy that git ignores, would be missing in every other checkout.
 func (g Gate) frozen() (sums, error) {
+	golden, _, err := g.corpusFiles()
+	if err != nil {
+		return nil, err
+	}
+	earlier, err := g.filesBelow(releasedDir)
+	if err != nil {
+		return nil, err
+	}
+	earlier = slices.DeleteFunc(earlier, func(name string) bool {
+		return !strings.HasSuffix(name, imageSuffix) && !strings.HasSuffix(name, sumsSuffix)
+	})
 	all := sums{}
-	for _, dir := range []string{corpusDir, releasedDir} {
-		root := filepath.Join(g.Dir, protoDir)
-		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, e fs.DirEntry, err error) error {
-			// What begins with a dot is being written, or is a system's own.
-			if err != nil || e.IsDir() || strings.HasPrefix(e.Name(), ".") {
-				return err
-			}
-			name, err := filepath.Rel(root, path)
-			if err != nil {
-				return err
-			}
-			all[filepath.ToSlash(name)], err = sumOf(path)
-			return err
-		})
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, name := range append(golden, earlier...) {
+		if all[name], err = sumOf(filepath.Join(g.Dir, protoDir, filepath.FromSlash(name))); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
+}
+
+// filesBelow lists the files below a folder of proto/, by their paths below proto/; none where it isn't there. What begins
+// with a dot is being written, or is a system's own.
+func (g Gate) filesBelow(dir string) (names []string, err error) {
+	root := filepath.Join(g.Dir, protoDir)
+	err = filepath.WalkDir(filepath.Join(root, dir), func(path string, e fs.DirEntry, err error) error {
+		switch hidden := err == nil && strings.HasPrefix(e.Name(), "."); {
+		case err != nil:
+			return err
+		case hidden && e.IsDir():
+			return fs.SkipDir
+		case hidden || e.IsDir():
+			return nil
+		}
+		name, err := filepath.Rel(root, path)
+		names = append(names, filepath.ToSlash(name))
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return names, err
+}
+
+// corpusFiles tells the files of golden events from whatever else lies in the corpus.
+func (g Gate) corpusFiles() (golden, stray []string, err error) {
+	all, err := g.filesBelow(corpusDir)
+	for _, name := range all {
+		// corpus/TYPE/CASE/FILE
+		if strings.Count(name, "/") == 3 && isGoldenFile(path.Base(name)) {
+			golden = append(golden, name)
+		} else {
+			stray = append(stray, name)
+		}
+	}
+	return golden, stray, err
+}
+
+// checkStray finds files in the corpus that are of no golden event.
+func (g Gate) checkStray() (faults []Fault, err error) {
+	_, stray, err := g.corpusFiles()
+	for _, name := range stray {
+		faults = append(faults, Fault{
+			File: protoDir + "/" + name, Rule: "CORPUS_STRAY", What: "this file is none of a golden event, whether git sees it or not",
+			Instead: "remove it: an event is TYPE/CASE/ with " + strings.Join(goldenFiles(), ", ") + ", and nothing else lies in the corpus",
+		})
+	}
+	return faults, err
 }
 
 // sumOf is the SHA-256 of a file as it lies there, in hexadecimal. Of events as they were encoded once that is right: they
