@@ -130,5 +130,12 @@ var changes = []struct {
 		[]string{eventsV1 + ":", "EVENT_EMBEDDED: users.events.v1.UserDeleted is an event type", "users.events.v1.UserMoved.deleted", "(released in 0.1.0)", "a message of its own"}},
 	{"a field without a comment", replaced(eventsV1, "  string name = 3;\n", "  string name = 3;\n  string called_by = 1010;\n"), []string{"COMMENT_FIELD", "CORPUS_LACKS"},
 		[]string{"called_by", "say in a comment"}},
+	{"a weaker category", replaced("buf.yaml", "    - FILE\n", "    - WIRE\n"), []string{"RULES_CHANGED"}, []string{"buf.yaml:", "something else", "put it back"}},
+	{"an excepted rule of breaking", appended("buf.yaml", "  except: [FIELD_NO_DELETE]\n"), []string{"RULES_CHANGED"}, []string{"buf.yaml:", "put it back"}},
+	{"an ignored file", appended("buf.yaml", "  # Hidden:\r  ignore: [proto/users]\n"), []string{"RULES_CHANGED"}, []string{"buf.yaml:"}},
+	{"an excepted rule of lint", replaced("buf.yaml", "lint:\n", "lint:\n  except: [COMMENT_FIELD]\n"), []string{"RULES_CHANGED"}, []string{"buf.yaml:6: "}},
+	{"no rules of comments", replaced("buf.yaml", "    - COMMENTS\n", ""), []string{"RULES_CHANGED"}, []string{"buf.yaml:"}},
+	{"no rules of breaking", replaced("buf.yaml", "breaking:\n  use:\n    # The strictest category: generated code that compiles today compiles tomorrow. WIRE would let a rename through.\n    - FILE\n", ""),
+		[]string{"RULES_CHANGED"}, []string{"buf.yaml: ", "ends too early"}},
 	{"what can't be compiled", appended(eventsV1, "message {"), []string{"COMPILE"}, []string{eventsV1 + ":", "mend what the compiler says"}},
 }

@@ -69,12 +69,17 @@ func (g Gate) check(ctx context.Context) (r Report, image []byte, err error) {
 	return r, image, nil
 }
 
-// checkProto runs buf's lint, and compares with every release, the oldest first.
+// checkProto looks at what buf.yaml asks for, runs buf's lint, and compares with every release, the oldest first.
 func (g Gate) checkProto(ctx context.Context, versions []version) ([]Fault, error) {
-	all, err := g.findingsOf(ctx, "", "lint")
+	all, err := g.checkBufYAML()
 	if err != nil {
 		return nil, err
 	}
+	faults, err := g.findingsOf(ctx, "", "lint")
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, faults...)
 	for _, v := range versions {
 		faults, err := g.findingsOf(ctx, v.String(), "breaking", "--against", v.image())
 		if err != nil {
