@@ -40,6 +40,9 @@ func compose(r Recording, s *schema, name string, m protoreflect.Message) (golde
 // eventOf puts m into an envelope: about whom it says it is, in the version that it says.
 func eventOf(r Recording, name string, m protoreflect.Message) (bus.Event, error) {
 	key, v := said(m)
+	if err := checkEventVersion(v); err != nil {
+		return bus.Event{}, fmt.Errorf("--json: %w", err)
+	}
 	owner, _, _ := strings.Cut(r.Type, ".")
 	e, err := bus.NewEvent("/"+owner, cmp.Or(key, exampleKey(r.Type, name)), cmp.Or(v, defaultVersion(r.Type)), m.Interface())
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/tidings-dev/tidings/services/internal/lifecycle"
 	"github.com/tidings-dev/tidings/services/internal/servicetest"
 	mailer "github.com/tidings-dev/tidings/services/mailer/service"
+	"github.com/tidings-dev/tidings/services/tidings/internal/schemagate"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -94,6 +95,9 @@ func histories(t *testing.T) map[string][]bus.Event {
 		slices.SortFunc(events, func(a, b bus.Event) int {
 			return cmp.Or(cmp.Compare(a.Version, b.Version), -strings.Compare(a.Type, b.Type))
 		})
+		if events[0].Version > schemagate.MaxVersion {
+			t.Fatalf("%s is version %d; schema check says what to do", events[0].ID, events[0].Version)
+		}
 		before := &servicetest.User{ID: key, Email: key + "@example.org", Name: "Before"}
 		var filling []bus.Event
 		for before.Version+1 < events[0].Version {

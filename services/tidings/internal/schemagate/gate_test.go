@@ -212,6 +212,7 @@ func TestWhatIsRecordedIsNeverWrittenAgain(t *testing.T) {
 		{Recording{Type: "users.events.v1.UserCreated", AsOf: "old"}, "MAJOR.MINOR.PATCH"},
 		{Recording{Type: "users.events.v1.UserCreated", JSON: []byte(`{"usr":{}}`)}, `--json: as a users.events.v1.UserCreated`},
 		{Recording{Type: "users.events.v1.UserCreated", JSON: []byte{}}, `--json`},
+		{Recording{Type: "users.events.v1.UserCreated", JSON: []byte(`{"user":{"version":"1001"}}`)}, `--json: version 1001: a recorded event has one of 1 to 1000`},
 		{Recording{Type: "users.events.v1.UserCreated", Ext: map[string]string{"Trace-Parent": "1"}}, `--ext`},
 	} {
 		if made, err := g.Record(t.Context(), r.Recording); err == nil || !strings.Contains(err.Error(), r.want) || len(made) > 0 {

@@ -71,6 +71,24 @@ func TestAGoldenEventIsForwardedAsItCame(t *testing.T) {
 	}
 }
 
+// A huge version would have tests publish all before it, for ever.
+func TestAGoldenEventOfAHugeVersionIsFound(t *testing.T) {
+	g := one(t)
+	e, _, err := g.Events()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Version = schemagate.MaxVersion + 1
+	g.Structured = e.AppendEnvelope(nil)
+	m, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(g.Type))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Verify(m, protoregistry.GlobalTypes); err == nil || !strings.Contains(err.Error(), "version 1001: a recorded event has one of 1 to 1000") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // A golden event that says something else than its event.json is found, whichever of its files it is in.
 func TestAGoldenEventThatSaysSomethingElseIsFound(t *testing.T) {
 	type golden = schemagate.Golden
