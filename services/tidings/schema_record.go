@@ -18,14 +18,17 @@ type schemaRecord struct {
 	Type string `arg:"" help:"The event's type: users.events.v1.UserCreated."`
 	checkoutFlag
 	Case string            `help:"What to call the golden event (default: filled, or the next name that is free)." placeholder:"NAME" env:"-"`
-	JSON string            `name:"json" help:"File with the message in protojson, - for standard input. Without it messages are made up that together have every field set." placeholder:"FILE" env:"-"`
+	JSON *string           `name:"json" help:"File with the message in protojson, - for standard input. Without it messages are made up that together have every field set." placeholder:"FILE" env:"-"`
 	AsOf string            `help:"Make the message up as it was in a release: with the fields that it had then." placeholder:"VERSION" env:"-"`
 	Ext  map[string]string `help:"A further attribute of the event, such as traceparent; may be repeated." placeholder:"NAME=VALUE" mapsep:"none" env:"-"`
 }
 
 // Validate is called by the parser.
 func (c *schemaRecord) Validate() error {
-	if c.JSON != "" && c.AsOf != "" {
+	if c.JSON != nil && *c.JSON == "" {
+		return errors.New("--json: it is empty; pass a file, or - for standard input")
+	}
+	if c.JSON != nil && c.AsOf != "" {
 		return errors.New("--json and --as-of: pass one; --as-of makes the message up")
 	}
 	if c.AsOf != "" {
@@ -55,6 +58,10 @@ func (c *schemaRecord) run(ctx context.Context, in program.IO, _ *kong.Context) 
 	if err != nil {
 		return err
 	}
+	if len(made) == 0 {
+		_, err = fmt.Fprintf(in.Stdout, "nothing is lacking of %s: recorded nothing; pass --json, --case or --as-of for a case more\n", c.Type)
+		return err
+	}
 	_, err = fmt.Fprint(in.Stdout, recorded)
 	return err
 }
@@ -66,16 +73,17 @@ then .ci/generate, and go test ./services/tidings/internal/schemagate hands it t
 
 // read reads what --json names; nil without it.
 func (c *schemaRecord) read(stdin io.Reader) (b []byte, err error) {
-	switch c.JSON {
-	case "":
+	if c.JSON == nil {
 		return nil, nil
+	}
+	switch *c.JSON {
 	case "-":
 		b, err = io.ReadAll(stdin)
 	default:
-		b, err = os.ReadFile(c.JSON)
+		b, err = os.ReadFile(*c.JSON)
 	}
 	if err != nil {
-		return nil, config.Usage("--json %s: %w", c.JSON, err)
+		return nil, config.Usage("--json %s: %w", *c.JSON, err)
 	}
 	return append([]byte{}, b...), nil
 }

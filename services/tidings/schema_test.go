@@ -52,6 +52,7 @@ func TestSchemaSaysWhatIsTypedWrong(t *testing.T) {
 		{[]string{"record", "--dir", dir}, 2, []string{"<type>"}},
 		{[]string{"record", "users.events.v1.UserCreated", "--json", "-", "--as-of", "0.1.0"}, 2, []string{"--json", "--as-of", "pass one"}},
 		{[]string{"record", "users.events.v1.UserCreated", "--json", filepath.Join(dir, "none.json"), "--dir", dir}, 2, []string{"--json", "none.json"}},
+		{[]string{"record", "users.events.v1.UserCreated", "--json", "", "--dir", dir}, 2, []string{"--json: it is empty"}},
 		{[]string{"record", "users.events.v1.UserCreated", "--ext", "traceparent", "--dir", dir}, 2, []string{"--ext"}},
 		{[]string{"record", "users.events.v1.UserCreated", "--case", "No!", "--dir", dir}, 2, []string{`--case "No!"`, "small letters"}},
 		{[]string{"record", "users.events.v1.UserCreated", "--as-of", "new", "--dir", dir}, 2, []string{"--as-of", `"new"`}},

@@ -124,6 +124,18 @@ func checkCorpus(now *schema, goldens []Golden) (faults []Fault) {
 	return faults
 }
 
+// lacks reports whether there is something that no golden event of m has said.
+func (g Gate) lacks(now *schema, m protoreflect.MessageDescriptor) (bool, error) {
+	goldens, err := ReadCorpus(g.Dir)
+	if err != nil {
+		return false, err
+	}
+	want, _ := lacking(m, nil)
+	return slices.ContainsFunc(checkCorpus(now, goldens), func(f Fault) bool {
+		return f.Rule == want.Rule && f.Instead == want.Instead // which names the type
+	}), nil
+}
+
 // lacking is the fault of an event type of which there is something that no golden event has said. said is nil where
 // there is none at all.
 func lacking(m protoreflect.MessageDescriptor, said map[string]bool) (f Fault, lacks bool) {

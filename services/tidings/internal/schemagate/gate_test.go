@@ -206,7 +206,7 @@ func TestWhatIsRecordedIsNeverWrittenAgain(t *testing.T) {
 		{Recording{Type: "users.events.v1.UserCreated", Case: "../x"}, "--case"},
 		{Recording{Type: "users.events.v1.User"}, "is a part of events"},
 		{Recording{Type: "users.events.v1.Nobody"}, "no event type users.events.v1.Nobody; pass one of "},
-		{Recording{Type: "users.v1.GetUserRequest"}, "is a part of events"},
+		{Recording{Type: "users.v1.GetUserRequest"}, "is no event: its package users.v1 is not one of events"},
 		{Recording{Type: "users.events.v2.UserCreated", AsOf: "0.1.0"}, "--as-of 0.1.0: there was no users.events.v2.UserCreated then"},
 		{Recording{Type: "users.events.v1.UserCreated", AsOf: "0.1.7"}, "0.1.7 was not released"},
 		{Recording{Type: "users.events.v1.UserCreated", AsOf: "old"}, "MAJOR.MINOR.PATCH"},
@@ -218,6 +218,9 @@ func TestWhatIsRecordedIsNeverWrittenAgain(t *testing.T) {
 		if made, err := g.Record(t.Context(), r.Recording); err == nil || !strings.Contains(err.Error(), r.want) || len(made) > 0 {
 			t.Errorf("%+v: %v, %v; want %s", r.Recording, made, err, r.want)
 		}
+	}
+	if made, err := g.Record(t.Context(), Recording{Type: "users.events.v1.UserCreated"}); err != nil || len(made) > 0 {
+		t.Errorf("nothing is lacking, and it recorded %v, %v", made, err)
 	}
 	after, err := g.frozen()
 	if err != nil || !bytes.Equal(after.text(), before.text()) {

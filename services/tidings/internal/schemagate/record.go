@@ -49,6 +49,7 @@ func CheckCase(name string) error {
 // Record adds golden events to the corpus, and returns their folders, from the top of the checkout. It changes none
 // that is there: a case that exists is an error. Without Case, JSON and AsOf it records what the newest release has of
 // the type too, where that is less than today and was not recorded yet: an event as the oldest producers still send it.
+// Where nothing else is asked for, and the corpus lacks nothing of the type, it records nothing, and returns no folder.
 func (g Gate) Record(ctx context.Context, r Recording) (dirs []string, err error) {
 	now, _, faults, err := g.schema(ctx)
 	if err != nil {
@@ -66,13 +67,39 @@ func (g Gate) Record(ctx context.Context, r Recording) (dirs []string, err error
 			return nil, err
 		}
 	}
+	if r.Case == "" && r.AsOf == "" && r.JSON == nil && len(r.Ext) == 0 {
+		return g.recordLacking(r, now, m)
+	}
 	goldens, err := g.compose(r, now, m)
-	if err == nil && r.Case == "" && r.AsOf == "" && r.JSON == nil {
+	if err == nil && r.Case == "" && r.AsOf == "" && r.JSON == nil { // with attributes of its own
 		goldens, err = g.addAsOfNewest(goldens, r, m)
 	}
 	if err != nil {
 		return nil, err
 	}
+	return g.writeAll(goldens)
+}
+
+// recordLacking records what the gate asks for, which may be nothing.
+func (g Gate) recordLacking(r Recording, now *schema, m protoreflect.MessageDescriptor) ([]string, error) {
+	lacks, err := g.lacks(now, m)
+	if err != nil {
+		return nil, err
+	}
+	var goldens []Golden
+	if lacks {
+		if goldens, err = g.compose(r, now, m); err != nil {
+			return nil, err
+		}
+	}
+	if goldens, err = g.addAsOfNewest(goldens, r, m); err != nil {
+		return nil, err
+	}
+	return g.writeAll(goldens)
+}
+
+// writeAll writes cases, and returns the folders of those that it has written.
+func (g Gate) writeAll(goldens []Golden) (dirs []string, err error) {
 	for _, golden := range goldens {
 		if err := g.write(&golden); err != nil {
 			return dirs, err
@@ -91,7 +118,9 @@ func (s *schema) eventType(name string) (protoreflect.MessageDescriptor, error) 
 		}
 		names = append(names, string(m.FullName()))
 	}
-	if s.message(name) != nil {
+	if m := s.message(name); m != nil && !eventPackage.MatchString(string(m.ParentFile().Package())) {
+		return nil, fmt.Errorf("%s is no event: its package %s is not one of events (…events.vN); pass one of %s", name, m.ParentFile().Package(), strings.Join(names, ", "))
+	} else if m != nil {
 		return nil, fmt.Errorf("%s is a part of events, and none that travels by itself; pass one of %s", name, strings.Join(names, ", "))
 	}
 	return nil, fmt.Errorf("there is no event type %s; pass one of %s", name, strings.Join(names, ", "))
