@@ -22,6 +22,8 @@
 // Groups: Kafka's own, by the newer protocol (KIP-848) where every broker offers it, else classic with
 // cooperative-sticky assignment. Which one is logged. A member that was thrown out of its group and is given no
 // partition within a minute of a broker's being there leaves, and a new one joins in its place; that is logged too.
+// A subscription ends within seconds, also while no broker is there; Close may then wait, up to its context's end, for a
+// commit that was on its way when the broker went, which the client gives up after a minute or more.
 //
 // # Records
 //

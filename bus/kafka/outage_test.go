@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidings-dev/tidings/bus"
+	"github.com/twmb/franz-go/pkg/kadm"
 )
 
 func TestASubscriptionWaitsForABrokerThatIsAway(t *testing.T) {
@@ -59,9 +60,20 @@ func TestASubscriptionEndsQuicklyWhileTheBrokerIsAway(t *testing.T) {
 	k := startBroker(t, t.TempDir(), "127.0.0.1:0")
 	b := open(t, k.URL())
 	topic := unique(t, "topic")
-	s := subscribe(t, b, bus.Subscription{Group: unique(t, "group"), Topics: []string{topic}}, nil)
+	group := unique(t, "group")
+	s := subscribe(t, b, bus.Subscription{Group: group, Topics: []string{topic}}, nil)
 	publish(t, b, topic, events(1, 10, "a")...)
 	s.waitFor(10)
+	admin := kadm.NewClient(client(t, k.URL()))
+	eventually(t, "the commit, which may hold up Close while it is on its way", func() bool {
+		committed, err := admin.FetchOffsets(t.Context(), group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sum int64
+		committed.Each(func(o kadm.OffsetResponse) { sum += max(0, o.At) })
+		return sum == 10
+	})
 	stopBroker(t, k)
 	eventually(t, "the outage to be told", func() bool { return !s.isReady() })
 	start := time.Now()
