@@ -2,22 +2,31 @@ package outbox
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/tidings-dev/tidings/bus/internal/crashpoint"
+	"github.com/tidings-dev/tidings/bus/internal/sqldb"
 )
 
 // pass publishes what is unsent and was visible at its start, from the lowest position up; more reports that there is
 // reason for another one at once. The next batch is read, and the one before is marked, while one is being published.
 //
 // No pass goes on from where another ended: on Postgres transactions commit in another order than the one in which they
-// got their positions, and a late one would be missed. The bound at the top keeps the order of a key inside the pass for
-// the same reason. Say version 1 commits after the pass has read past it. Version 2 was added after that commit, for
-// the key's lock was held until then, so it got its position later than all that were visible at the start, and lies
-// above them: positions are given out upwards, one at a time.
+// got their positions, and a late one would be missed. What keeps the order of a key inside the pass, for the same reason,
+// is that all its batches are read from one state of the database: see snapshot.
 func (r *relay) pass(ctx context.Context) (more bool, err error) {
 	r.skipped, r.past = 0, 0
+	if _, high, err := r.bounds(ctx); err != nil || high == 0 {
+		return false, err
+	}
+	end, err := r.snapshot(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer end()
 	low, high, err := r.bounds(ctx)
 	if err != nil || high == 0 {
 		return false, err
@@ -53,6 +62,32 @@ func (r *relay) pass(ctx context.Context) (more bool, err error) {
 		}
 	}
 	return false, err
+}
+
+// snapshot has everything read from one state of the database, until end is called. A transaction that is committed
+// between two batches would else show the one its later events without its earlier ones, which the other had gone past:
+// on Postgres its positions may lie on both sides. On SQLite positions are committed in their order, and the bound at the
+// top is enough.
+func (r *relay) snapshot(ctx context.Context) (end func(), err error) {
+	if r.w.Dialect() != sqldb.Postgres {
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithCancel(ctx) // the transaction ends with it, so a bound can't be its deadline
+	late := time.AfterFunc(r.pace.answer, cancel)
+	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	late.Stop()
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("look for unsent events: %w", err)
+	}
+	r.view = tx
+	return func() {
+		r.view = r.db
+		late := time.AfterFunc(r.pace.answer, cancel)
+		_ = tx.Rollback() // it has only read
+		late.Stop()
+		cancel()
+	}, nil
 }
 
 // outcome is what is to be marked.

@@ -41,6 +41,7 @@ func TestOnPostgres(t *testing.T) {
 		{"WhatWasSentIsMarkedWithItsPlace", TestWhatWasSentIsMarkedWithItsPlace},
 		{"ManyWritersOneRelay", TestManyWritersOneRelay},
 		{"MissedWakeIsCaughtByALook", TestMissedWakeIsCaughtByALook},
+		{"ATransactionThatStraddlesABatchKeepsItsOrder", aTransactionThatStraddlesABatchKeepsItsOrder},
 		{"WhatWasAcknowledgedAtTheStopIsMarked", TestWhatWasAcknowledgedAtTheStopIsMarked},
 		{"RowThatIsNoEventStopsNobody", TestRowThatIsNoEventStopsNobody},
 		{"FaultOfTheDatabaseIsWaitedOut", TestFaultOfTheDatabaseIsWaitedOut},
@@ -277,4 +278,51 @@ func TestADatabaseThatHangsIsGivenUpOnPostgres(t *testing.T) {
 func TestTextsAreInTheOrderOfBytesOnPostgres(t *testing.T) {
 	o := newOutbox(t, openDB(t, newFile(t)))
 	pgtest.WantByteOrder(t, o.db, "error")
+}
+
+// committing is a bus that has something committed while the first events are published.
+type committing struct {
+	*bustest.Recorder
+	once   sync.Once
+	commit func()
+}
+
+func (c *committing) Publish(ctx context.Context, topic string, events ...bus.Event) error {
+	c.once.Do(c.commit)
+	return c.Recorder.Publish(ctx, topic, events...)
+}
+
+// A transaction may have a position below what a pass has read and one above, and be committed in between. SQLite's
+// writers come one at a time.
+func aTransactionThatStraddlesABatchKeepsItsOrder(t *testing.T) {
+	db := openDB(t, newFile(t))
+	o := newOutbox(t, db)
+	o.pace.batch = 5
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	put := func(e bus.Event) {
+		t.Helper()
+		if err := o.Add(t.Context(), tx, topic, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(event("a", 1))
+	for i := range 30 {
+		add(t, o, event(fmt.Sprint("other", i), 1))
+	}
+	put(event("a", 2))
+	add(t, o, event("last", 1))
+	b := &committing{Recorder: bustest.NewRecorder(), commit: func() {
+		if err := tx.Commit(); err != nil {
+			t.Error(err)
+		}
+	}}
+	relaying(t, o, b)
+	drained(t, o)
+	if repeats := inOrder(t, b.Recorder, map[string]int{"a": 2, "last": 1}); repeats > 0 {
+		t.Errorf("%d repeats", repeats)
+	}
 }

@@ -36,7 +36,7 @@ func (b *batch) any() bool { return b.rows() > 0 }
 func (r *relay) bounds(ctx context.Context) (low, high int64, err error) {
 	ctx, cancel := r.looking(ctx)
 	defer cancel()
-	err = r.db.QueryRowContext(ctx, `SELECT coalesce((SELECT min(position) FROM tidings_outbox_unsent), 0),
+	err = r.view.QueryRowContext(ctx, `SELECT coalesce((SELECT min(position) FROM tidings_outbox_unsent), 0),
 		coalesce((SELECT max(position) FROM tidings_outbox_unsent), 0)`).Scan(&low, &high)
 	if err != nil {
 		return 0, 0, fmt.Errorf("look for unsent events: %w", err)
@@ -71,7 +71,7 @@ func (r *relay) read(ctx context.Context, after, high int64, without []string) (
 	ctx, cancel := r.looking(ctx)
 	defer cancel()
 	query, args := readWithout(after, high, without, r.pace.batch)
-	rows, err := r.db.QueryContext(ctx, query, args...)
+	rows, err := r.view.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read unsent events: %w", err)
 	}

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -105,6 +106,11 @@ type relay struct {
 	holder  string // the name under which it holds the lease
 	lost    context.CancelCauseFunc
 
+	view interface { // what a pass reads from: see snapshot
+		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	}
+
 	mu      sync.Mutex
 	renewed time.Time // when the lease was last renewed
 
@@ -120,7 +126,7 @@ type relay struct {
 // newRelay makes a relay that does not lead yet.
 func newRelay(o *Outbox, b bus.Bus, holder string) *relay {
 	return &relay{
-		Outbox: o, bus: b, hasLog: bus.KeepsLog(b), holder: holder, faults: newDelays(o.pace),
+		Outbox: o, view: o.db, bus: b, hasLog: bus.KeepsLog(b), holder: holder, faults: newDelays(o.pace),
 		held: newHeld(o.pace), topics: newHeldTopics(o.pace), beats: newBeats(o.pace.beat),
 		logs: newComparison(nil, false),
 	}
